@@ -1,0 +1,1 @@
+"""One experiment a file; `common.py` is the complete base."""

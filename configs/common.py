@@ -1,0 +1,123 @@
+"""The complete base of every config: each key, its meaning and its default.
+
+An experiment is `common.get_config()` plus the few lines that differ. Every key can be
+set on the command line: `--config.train.num_steps=1000`. A placeholder is None until
+somebody sets it; in `model.*` None means "the preset's value".
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    del argument
+    config = ConfigDict()
+    config.seed = 0  # noise, times, dropout, data order, initial weights
+
+    # What `prepare` turns into a latent dataset.
+    config.prepare = ConfigDict()
+    config.prepare.sources = ("packaged:bigbuckbunny",)  # files, folders, packaged clips
+    config.prepare.exclude = ()  # sources the codec is not fitted on
+    config.prepare.num_frames = 16
+    config.prepare.stride = 1  # source frames between the frames of a clip
+    config.prepare.hop = 4  # source frames between the starts of clips
+    config.prepare.height = 64
+    config.prepare.width = 64
+    config.prepare.validation = 0.15  # the last share of every shot's time
+    config.prepare.split_cuts = True  # clips never cross a cut
+    config.prepare.label = "shot"  # shot | source | folder | none
+    config.prepare.records_per_shard = 1024
+    config.prepare.latent_dtype = "float32"  # float32 | bfloat16
+
+    # Pixels <-> latents.
+    config.codec = ConfigDict()
+    config.codec.path = placeholder(str)  # a fitted codec; None fits one
+    config.codec.block = (4, 8, 8)  # frames, height, width of a block
+    config.codec.channels = 48
+    config.codec.symmetric = False  # commutes with horizontal flips
+    config.codec.scale_power = 0.5  # latents are divided by std ** scale_power
+
+    # What `train` reads.
+    config.data = ConfigDict()
+    config.data.path = placeholder(str)  # a latent dataset
+    config.data.flip = False  # horizontal flips; needs a symmetric codec
+    config.data.num_threads = 4
+    config.data.prefetch = 8  # batches
+
+    # The denoiser. `preset` names the parts; a field that is set overrides its value.
+    config.model = ConfigDict()
+    config.model.preset = "joint-b/1x2x2"
+    config.model.width = placeholder(int)
+    config.model.depth = placeholder(int)
+    config.model.num_heads = placeholder(int)
+    config.model.mlp_ratio = placeholder(float)
+    config.model.patch = placeholder(tuple)  # (pt, ph, pw)
+    config.model.qk_norm = placeholder(bool)
+    config.model.rope_split = placeholder(tuple)  # head widths for t, h, w
+    config.model.rope_theta = placeholder(float)
+    config.model.position_scale = placeholder(float)  # of additive positions; 0 is off
+    config.model.label_scale = placeholder(float)  # of the label table at start
+    config.model.attention = placeholder(str)  # xla | chunked
+    config.model.remat = placeholder(bool)
+    config.model.dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
+
+    # The noise process, what the model predicts, and where the error is measured.
+    config.diffusion = ConfigDict()
+    config.diffusion.process = "rectified_flow"  # rectified_flow | vp
+    config.diffusion.prediction = "velocity"  # eps | x0 | v | velocity
+    config.diffusion.loss = "velocity"  # the target of the squared error
+    config.diffusion.times = "logit_normal"  # uniform | logit_normal
+    config.diffusion.times_mean = 0.0  # of logit(t): above 0 is towards noise
+    config.diffusion.times_std = 1.0
+    config.diffusion.times_shift = 1.0  # t' = s t / (1 + (s - 1) t)
+    config.diffusion.times_stratified = True  # spread evenly over the batch
+
+    config.train = ConfigDict()
+    config.train.num_steps = 100_000
+    config.train.batch_size = 256  # global: over all hosts and devices
+    config.train.microbatches = 1  # gradient accumulation
+    config.train.label_dropout = 0.1  # share of examples that see the null label
+    config.train.init_from = placeholder(str)  # RUN[@STEP]: start from its weights
+    config.train.init_weights = "ema"  # ema | params of that run
+    config.train.init_allow = ()  # name patterns that may differ from that run
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.warmup_steps = 1000
+    config.optimizer.final_share = 0.0  # cosine falls to this share of the peak
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.99
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 1.0  # of the global gradient
+    config.optimizer.ema_decay = 0.9999
+
+    # Devices: sizes of the mesh axes; one of them may be -1 (what is left).
+    config.mesh = ConfigDict()
+    config.mesh.data = 1
+    config.mesh.fsdp = -1
+    config.mesh.context = 1
+    config.mesh.tensor = 1
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 1000
+    config.checkpoint.keep = 3  # newest ones
+
+    config.log = ConfigDict()
+    config.log.every_steps = 50
+    config.log.time_buckets = 4  # the loss is also logged by quarter of t
+    config.log.tensorboard = True
+
+    config.validation = ConfigDict()
+    config.validation.every_steps = 1000
+    config.validation.num_examples = 256  # at most; fixed examples, noise and times
+    config.validation.batch_size = 32
+
+    # Defaults of `sample`.
+    config.sample = ConfigDict()
+    config.sample.sampler = "euler"  # euler | heun
+    config.sample.steps = 50
+    config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
+    config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
+    config.sample.batch_size = 16
+    return config

@@ -1,0 +1,42 @@
+"""A real video diffusion model in minutes on a two-core laptop.
+
+    make demo
+
+Four clips that install with the demo (a cartoon, bicycles, a phone call, a band), cut
+into shots that serve as classes, 16 frames of 64x64; a linear codec; a joint spacetime
+transformer of 4 M parameters that predicts the clean latents.
+"""
+
+from configs import common
+
+
+def get_config(argument: str = ""):
+    del argument
+    config = common.get_config()
+    config.prepare.sources = (
+        "packaged:bigbuckbunny",
+        "packaged:bikes",
+        "packaged:carphone",
+        "packaged:band",
+    )
+    config.prepare.hop = 2
+    config.codec.channels = 96
+    config.model.preset = "joint-tiny/1x2x2"
+    config.diffusion.prediction = "x0"
+    config.diffusion.loss = "x0"
+    config.diffusion.times_mean = 0.4
+    config.train.num_steps = 6000
+    config.train.batch_size = 8
+    config.optimizer.learning_rate = 1.5e-3
+    config.optimizer.warmup_steps = 100
+    config.optimizer.b2 = 0.95
+    config.optimizer.ema_decay = 0.997
+    config.mesh.data = -1
+    config.mesh.fsdp = 1
+    config.log.every_steps = 100
+    config.checkpoint.every_steps = 1000
+    config.checkpoint.keep = 2
+    config.validation.every_steps = 1000
+    config.sample.shift = 2.0
+    config.sample.batch_size = 32
+    return config

@@ -1,0 +1,111 @@
+"""Named trees of arrays under `checkpoints/<step>/`, sharded, async, durable.
+
+A folder `checkpoints/<step>` (unpadded) appears only when all of it is on disk. Knows
+nothing of training: a checkpoint is a set of items, each a tree of arrays or JSON, and
+each can be read alone and onto any mesh.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from dit_jax import files
+from dit_jax.errors import DataError, StorageError, UserError
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run folder; `keep` newest ones stay."""
+
+    def __init__(self, workdir: files.PathLike, *, keep: int | None = None):
+        self.folder = files.path(os.path.abspath(os.fspath(workdir))) / FOLDER
+        if not files.is_local(workdir):
+            self.folder = files.path(workdir) / FOLDER
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, create=keep is not None
+        )
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        return self.manager.latest_step()
+
+    def steps(self) -> list[int]:
+        return sorted(self.manager.all_steps())
+
+    def save(
+        self, step: int, trees: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> None:
+        """Starts an async save; a failure of the one before surfaces here."""
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items["facts"] = ocp.args.JsonSave(dict(facts))
+        try:
+            self.manager.save(step, args=ocp.args.Composite(**items), force=True)
+        except (OSError, ValueError) as error:
+            raise self._storage_error(error) from error
+
+    def wait(self) -> None:
+        """Until the last save is durable."""
+        try:
+            self.manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise self._storage_error(error) from error
+
+    def restore(self, step: int, name: str, abstract: Any) -> Any:
+        """One item; `abstract` leaves carry shape, dtype and the wanted sharding."""
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(abstract)})
+        try:
+            return self.manager.restore(step, args=args)[name]
+        except (ValueError, KeyError, OSError) as error:
+            raise DataError(
+                f"{self.folder / str(step)} cannot be read as {name!r} "
+                f"({_first_line(error)}); use another step or the config it was "
+                "trained with"
+            ) from error
+
+    def facts(self, step: int) -> dict[str, Any]:
+        args = ocp.args.Composite(facts=ocp.args.JsonRestore())
+        return self.manager.restore(step, args=args)["facts"]
+
+    def shapes(self, step: int, name: str) -> dict[str, tuple[int, ...]]:
+        """`{path: shape}` of a stored tree, without reading it."""
+        metadata = self.manager.item_metadata(step)[name]
+        flat, _ = jax.tree_util.tree_flatten_with_path(
+            getattr(metadata, "tree", metadata)
+        )
+        separator = dict(simple=True, separator="/")
+        return {
+            jax.tree_util.keystr(path, **separator): tuple(leaf.shape)
+            for path, leaf in flat
+        }
+
+    def choose(self, step: int | None) -> int:
+        """`step`, or the newest one; refuses what does not exist."""
+        steps = self.steps()
+        if not steps:
+            raise UserError(
+                f"{self.folder} holds no checkpoint; train first or give another run"
+            )
+        if step is not None and step not in steps:
+            raise UserError(
+                f"{self.folder} has no step {step}; choose one of "
+                f"{', '.join(map(str, steps))}"
+            )
+        return steps[-1] if step is None else step
+
+    def close(self) -> None:
+        self.wait()
+        self.manager.close()
+
+    def _storage_error(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"checkpoint in {self.folder} failed ({_first_line(error)}); the newest "
+            "durable step is kept; free space or check the storage, then start again"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

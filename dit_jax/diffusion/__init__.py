@@ -1,0 +1,1 @@
+"""Processes, prediction types, losses, times, samplers and guidance. No model here."""

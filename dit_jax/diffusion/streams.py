@@ -1,0 +1,44 @@
+"""Arithmetic over streams: a bare array, or a dict of arrays (video, audio, ...).
+
+Times match the streams: one array for all of them, or one a stream, each `[B]`, `[B,T]`
+or `[B,T,H,W]` and aligned with the data from the left.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+Streams: TypeAlias = PyTree[Float[Array, "B ..."]]
+"""Latents, noise or predictions: a bare array is the tree of one leaf."""
+
+Times: TypeAlias = PyTree[Float[Array, "..."]]
+"""Diffusion times in [0, 1], a prefix of the tree they belong to."""
+
+
+def align(t: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`t` in float32 with trailing axes of size 1, ready to multiply `x`.
+
+    Raises ValueError when the axes of `t` are not the leading axes of `x`.
+    """
+    if t.shape != x.shape[: t.ndim]:
+        raise ValueError(
+            f"times of shape {t.shape} do not match the leading axes of data of shape "
+            f"{x.shape}; give them as [B], [B,T] or [B,T,H,W]"
+        )
+    return jnp.reshape(t, t.shape + (1,) * (x.ndim - t.ndim)).astype(jnp.float32)
+
+
+def over_streams(
+    fn: Callable[..., Array], t: Times, x: Streams, *rest: Streams
+) -> Streams:
+    """`fn(t, x, *rest)` on every stream, with `t` aligned to it."""
+    times = jax.tree.broadcast(t, x)
+    return jax.tree.map(
+        lambda time, leaf, *others: fn(align(time, leaf), leaf, *others),
+        times,
+        x,
+        *rest,
+    )

@@ -1,0 +1,1 @@
+"""A run folder -> denoiser -> condition -> sample -> decode."""

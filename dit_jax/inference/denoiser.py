@@ -1,0 +1,85 @@
+"""The network of a config, apart from its weights: one place builds it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from dit_jax import models, rng
+from dit_jax.errors import choose
+from dit_jax.models import presets
+from dit_jax.types import Conditioning, Constrain, DenoiseFn
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoiser:
+    """Structure and shapes of a network; `init(seed)` makes its parameters.
+
+    abstract_params: nested dict of shaped leaves; logical_axes: the same of names.
+    """
+
+    graphdef: Any
+    abstract_params: Any
+    logical_axes: Any
+    init: Callable[[int], Any]
+    num_classes: int
+
+    def bind(self, params: Any) -> DenoiseFn:
+        """Parameters -> `(xt, t, conditioning) -> prediction`."""
+
+        def denoise(xt: Array, t: Array, conditioning: Conditioning) -> Array:
+            return models.apply(self.graphdef, params, xt, t, conditioning)
+
+        return denoise
+
+
+def resolve(model: dict[str, Any]) -> dict[str, Any]:
+    """The `model.*` section with every placeholder filled by its preset.
+
+    dtype "auto" becomes bfloat16 on accelerators and float32 on CPU, where bfloat16 is
+    slower.
+    """
+    preset, dtype = model["preset"], model["dtype"]
+    overrides = {k: v for k, v in model.items() if k not in ("preset", "dtype")}
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return presets.resolve(preset, overrides) | {"preset": preset, "dtype": dtype}
+
+
+def build(
+    model: dict[str, Any],
+    *,
+    latent_shape: tuple[int, int, int, int],
+    num_classes: int,
+    constrain: Constrain,
+) -> Denoiser:
+    """The denoiser of a resolved `model.*` section. Allocates nothing."""
+    overrides = {k: v for k, v in model.items() if k not in ("preset", "dtype")}
+    dtype = choose(DTYPES, model["dtype"], "model.dtype")
+
+    def make(seed: int) -> nnx.Module:
+        return presets.build(
+            model["preset"],
+            latent_shape=latent_shape,
+            num_classes=num_classes,
+            constrain=constrain,
+            dtype=dtype,
+            rngs=nnx.Rngs(rng.stream(seed, "init", 0)),
+            **overrides,
+        )
+
+    abstract = nnx.eval_shape(lambda: make(0))
+    graphdef, abstract_params = models.split(abstract)
+    return Denoiser(
+        graphdef=graphdef,
+        abstract_params=abstract_params,
+        logical_axes=models.logical_axes(abstract),
+        init=lambda seed: models.split(make(seed))[1],
+        num_classes=num_classes,
+    )

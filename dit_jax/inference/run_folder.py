@@ -1,0 +1,79 @@
+"""What a finished or running training left behind, ready to be used."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from dit_jax import codecs, config, files
+from dit_jax.checkpoints import Checkpoints
+from dit_jax.errors import choose
+from dit_jax.inference.denoiser import Denoiser, build
+from dit_jax.diffusion.processes import PROCESSES, Process
+from dit_jax.parallel import sharding
+
+CODEC_FOLDER = "codec"
+WEIGHTS = ("ema", "params")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained denoiser with everything that turns its output into videos."""
+
+    config: config.ConfigDict
+    denoiser: Denoiser
+    params: Any
+    codec: codecs.Codec
+    process: Process
+    prediction: str
+    latent_shape: tuple[int, int, int, int]
+    classes: list[dict[str, Any]]
+    fps: float
+    step: int
+    weights: str
+
+
+def load(
+    workdir: files.PathLike,
+    mesh: Mesh,
+    *,
+    step: int | None = None,
+    weights: str = "ema",
+) -> Run:
+    """Reads one step of a run onto `mesh`; `weights` is ema or params."""
+    choose(dict.fromkeys(WEIGHTS), weights, "--weights")
+    snapshot = config.read_snapshot(workdir)
+    settings, dataset = snapshot["config"], snapshot["dataset"]
+    latent_shape = tuple(dataset["latent_shape"])
+    denoiser = build(
+        config.section(settings, "model"),
+        latent_shape=latent_shape,
+        num_classes=len(dataset["classes"]),
+        constrain=sharding.constrainer(mesh),
+    )
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.choose(step)
+    placed = sharding.param_shardings(
+        denoiser.abstract_params, denoiser.logical_axes, mesh
+    )
+    abstract = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=where
+        ),
+        denoiser.abstract_params,
+        placed,
+    )
+    return Run(
+        config=settings,
+        denoiser=denoiser,
+        params=checkpoints.restore(step, weights, abstract),
+        codec=codecs.load(files.path(workdir) / CODEC_FOLDER),
+        process=choose(PROCESSES, settings.diffusion.process, "diffusion.process")(),
+        prediction=settings.diffusion.prediction,
+        latent_shape=latent_shape,
+        classes=dataset["classes"],
+        fps=dataset["fps"],
+        step=step,
+        weights=weights,
+    )

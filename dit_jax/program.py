@@ -1,0 +1,133 @@
+"""How every program starts and ends: shared flags, one error boundary, exit codes."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+
+from dit_jax import config as config_lib
+from dit_jax.errors import INTERNAL, Preempted, UserError, exit_code
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string(
+    "config", None, "Config file, FILE.py[:ARG]; --config.key=value overrides a value."
+)
+flags.DEFINE_string("workdir", None, "Run folder: snapshot, checkpoints, metrics.")
+flags.DEFINE_integer("seed", None, "Seed; the config's or the run's when not given.")
+flags.DEFINE_bool("debug", False, "Show the traceback of a user error.")
+flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.")
+flags.DEFINE_integer("num_processes", None, "How many processes run this program.")
+flags.DEFINE_integer("process_id", None, "The index of this process, from 0.")
+
+_overrides: dict[str, str] = {}
+
+
+def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Parses flags, joins the other hosts, runs `main(positional)`, and exits."""
+    arguments = list(sys.argv if argv is None else argv)
+    if {"--help", "-h", "--helpfull"} & set(arguments):
+        _print_help()
+        sys.exit(0)
+    try:
+        positional = _parse(arguments)
+        logging.use_absl_handler()
+        logging.set_verbosity(logging.INFO if FLAGS.debug else logging.WARNING)
+        _join_hosts()
+        main(positional)
+    except KeyboardInterrupt:
+        _stop("interrupted", 130)
+    except Exception as error:
+        code = exit_code(error)
+        if code == INTERNAL or (FLAGS.is_parsed() and FLAGS.debug):
+            traceback.print_exc()
+        _stop(_sentence(error), code)
+
+
+def overrides() -> dict[str, str]:
+    """The `--config.key=value` flags of this start, and --seed, by key."""
+    seed = {} if FLAGS.seed is None else {"seed": str(FLAGS.seed)}
+    return _overrides | seed
+
+
+def config() -> config_lib.ConfigDict:
+    """The locked config of --config with its overrides applied."""
+    if FLAGS.config is None:
+        raise UserError("no config is given; add --config=configs/NAME.py[:ARGUMENT]")
+    return config_lib.load(FLAGS.config, overrides())
+
+
+def require_flag(name: str) -> str:
+    """The value of a flag that this program cannot do without."""
+    value = FLAGS[name].value
+    if value in (None, ""):
+        raise UserError(f"--{name} is missing; {FLAGS[name].help}")
+    return value
+
+
+def say(*lines: str) -> None:
+    """Plain lines for the user, from process 0 only."""
+    if not FLAGS.is_parsed() or not FLAGS.process_id:
+        for line in lines:
+            print(line, flush=True)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    _overrides.clear()
+    rest = [arguments[0]]
+    pending = iter(arguments[1:])
+    for argument in pending:
+        if argument.startswith(("--config.", "-config.")):
+            key, separator, text = argument.lstrip("-")[len("config.") :].partition("=")
+            if not separator:
+                text = next(pending, "")
+            _overrides[key] = text
+        else:
+            rest.append(argument)
+    try:
+        return list(FLAGS(rest)[1:])
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _join_hosts() -> None:
+    joining = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    if all(value is None for value in joining):
+        return
+    if any(value is None for value in joining):
+        raise UserError(
+            "--coordinator_address, --num_processes and --process_id go together; "
+            f"found {joining}; give all three or none"
+        )
+    from dit_jax.parallel import hosts
+
+    hosts.join(*joining)
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Preempted):
+        return text
+    return f"error: {text}"
+
+
+def _stop(text: str, code: int) -> None:
+    process = FLAGS.process_id if FLAGS.is_parsed() else None
+    prefix = f"[process {process}] " if process is not None else ""
+    print(f"{prefix}{text}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    if process is not None:  # a peer that waits in a collective must not hold us
+        os._exit(code)
+    sys.exit(code)
+
+
+def _print_help() -> None:
+    main_module = sys.modules["__main__"]
+    print((main_module.__doc__ or "").strip(), end="\n\n")
+    names = {getattr(main_module, "__spec__", None) and main_module.__spec__.name}
+    for module in [main_module.__name__, __name__]:
+        for flag in FLAGS.get_key_flags_for_module(module):
+            if flag.module in {module, "__main__", __name__} | names:
+                print(f"  --{flag.name}: {flag.help}")

@@ -1,0 +1,271 @@
+"""Train a video diffusion transformer, or go on with a run.
+
+    python -m dit_jax.train --config configs/joint.py:b/1x2x2 --workdir runs/joint-b \
+        --config.data.path=DIR [--config.key=value ...]
+
+A run folder that holds a checkpoint is resumed: its stored config is used, --config is
+not needed, and a value that would change what is being trained is refused.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dit_jax import codecs, files, program
+from dit_jax import config as config_lib
+from dit_jax.checkpoints import Checkpoints
+from dit_jax.data import manifest as manifest_lib
+from dit_jax.data.loader import Loader, Validation
+from dit_jax.data.manifest import Manifest
+from dit_jax.errors import UserError
+from dit_jax.inference.run_folder import CODEC_FOLDER
+from dit_jax.parallel import hosts, mesh, sharding
+from dit_jax.training import assembly, hooks, loop, metrics, state, stopping, warm_start
+from dit_jax.training.assembly import Assembly, Config
+from dit_jax.training.throughput import Waiting, peak
+from dit_jax.types import Batch
+
+# What may differ between two starts of one run.
+FREE = (
+    "mesh.",
+    "checkpoint.",
+    "log.",
+    "sample.",
+    "prepare.",
+    "codec.",
+    "data.path",
+    "data.num_threads",
+    "data.prefetch",
+    "validation.every_steps",
+    "train.num_steps",
+)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r} is not understood; flags start with --")
+    workdir = os.path.abspath(program.require_flag("workdir"))
+    config = settings(workdir)
+    manifest = manifest_lib.read(_data_path(config))
+    run = assembly.assemble(config, latent_facts(manifest), mesh.build(**config.mesh))
+    say_plan(run, config, workdir, manifest)
+    write_identity(workdir, config, manifest)
+
+    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+    train_state, first_step = start(run, config, checkpoints)
+    if first_step >= config.train.num_steps:
+        program.say(f"{workdir} is already at step {first_step}; nothing to do")
+        return
+    stop = stopping.StopRequest()
+    batches = Waiting(read_batches(run, config, first_step))
+    save = hooks.Save(
+        checkpoints,
+        every_steps=config.checkpoint.every_steps,
+        num_steps=config.train.num_steps,
+        batch_size=config.train.batch_size,
+    )
+    logger = make_logger(run, config, workdir, batches, first_step)
+    try:
+        loop.train(
+            train_state,
+            batches,
+            run.train_step,
+            first_step=first_step,
+            num_steps=config.train.num_steps,
+            hooks=[
+                *make_validation(run, config, manifest, logger.report),
+                logger,
+                save,
+            ],
+            save=save.now,
+            stop_requested=stop.requested,
+        )
+    finally:
+        checkpoints.close()
+        logger.close()
+    program.say(f"wrote {workdir}: checkpoints/, metrics.jsonl, config.json, codec/")
+
+
+def settings(workdir: str) -> Config:
+    """The resolved config: the one given, or the stored one with overrides on top."""
+    if not config_lib.has_snapshot(workdir):
+        return assembly.resolve(program.config())
+    stored = config_lib.read_snapshot(workdir)["config"]
+    if program.FLAGS.config is None:
+        return _same_run(workdir, stored, config_lib.override(stored, program.overrides()))
+    return _same_run(workdir, stored, assembly.resolve(program.config()))
+
+
+def _same_run(workdir: str, stored: Config, wanted: Config) -> Config:
+    changed = [
+        f"{key} was {old!r}, now {new!r}"
+        for key, (old, new) in config_lib.differences(stored, wanted).items()
+        if not key.startswith(FREE)
+    ]
+    if changed:
+        raise UserError(
+            f"{workdir} holds another run ({'; '.join(changed[:5])}); give another "
+            "--workdir, or leave these values as they were"
+        )
+    return wanted
+
+
+def _data_path(config: Config) -> str:
+    if config.data.path is None:
+        raise UserError(
+            "data.path is not set; give --config.data.path=DIR, a folder that "
+            "python -m dit_jax.prepare wrote"
+        )
+    return config.data.path
+
+
+def latent_facts(manifest: Manifest) -> assembly.LatentFacts:
+    return assembly.LatentFacts(
+        latent_shape=manifest.latent_shape,
+        num_classes=len(manifest.classes),
+        flip_sign=manifest.codec.flip_sign,
+    )
+
+
+def start(
+    run: Assembly, config: Config, checkpoints: Checkpoints
+) -> tuple[state.TrainState, int]:
+    """The newest checkpoint, else step 0 (from another run's weights if asked)."""
+    latest = checkpoints.latest()
+    if latest is not None:
+        program.say(f"going on from step {latest}")
+        return state.restore(checkpoints, latest, run.abstract_state), latest
+    fresh = run.init()
+    if config.train.init_from is None:
+        return fresh, 0
+    params, kept = warm_start.load(
+        config.train.init_from,
+        fresh.params,
+        run.mesh,
+        weights=config.train.init_weights,
+        allow=config.train.init_allow,
+    )
+    program.say(
+        f"starting from {config.train.init_from} ({config.train.init_weights})"
+        + (f"; fresh: {', '.join(kept)}" if kept else "")
+    )
+    ema = jax.tree.map(jnp.copy, params)
+    return state.TrainState(fresh.step, params, fresh.opt_state, ema), 0
+
+
+def read_batches(run: Assembly, config: Config, first_step: int) -> Iterator[Batch]:
+    """Global batches from that of step `first_step` + 1 on, without end."""
+    size = config.train.batch_size
+    rows = sharding.local_rows(run.mesh, size)
+    loader = Loader(
+        config.data.path,
+        split="train",
+        batch_size=size,
+        seed=config.seed,
+        rows=rows,
+        start_index=first_step * size,
+        num_threads=config.data.num_threads,
+        prefetch=config.data.prefetch,
+    )
+    return (sharding.to_global(run.mesh, rows, size, local) for local in loader)
+
+
+def make_validation(
+    run: Assembly, config: Config, manifest: Manifest, report: hooks.Report
+) -> list[hooks.Hook]:
+    """The validation hook, or none for a dataset without validation examples."""
+    if "validation" not in manifest.splits:
+        program.say("the dataset has no validation examples: no validation loss")
+        return []
+    settings, size = config.validation, config.validation.batch_size
+    sharding.check_batch(run.mesh, "validation.batch_size", size)
+    rows = sharding.local_rows(run.mesh, size)
+    examples = Validation(
+        config.data.path,
+        batch_size=size,
+        rows=rows,
+        num_examples=settings.num_examples,
+    )
+    batches = []
+    for number, (batch, weight) in enumerate(examples):
+        local = (batch, weight, (number * size + rows).astype(np.int32))
+        batches.append(sharding.to_global(run.mesh, rows, size, local))
+    validate = hooks.Validate(
+        run.denoiser.bind,
+        run.objective,
+        batches,
+        num_examples=len(examples.positions),
+        seed=config.seed,
+        every_steps=settings.every_steps,
+        num_steps=config.train.num_steps,
+        report=report,
+    )
+    return [validate]
+
+
+def make_logger(
+    run: Assembly, config: Config, workdir: str, batches: Waiting, first_step: int
+) -> metrics.Logger:
+    return metrics.Logger(
+        workdir,
+        batches,
+        first_step=first_step,
+        num_steps=config.train.num_steps,
+        every_steps=config.log.every_steps,
+        tokens_per_step=run.tokens_per_step,
+        flops_per_step=run.flops_per_step,
+        peak=peak(run.mesh),
+        tensorboard=config.log.tensorboard,
+    )
+
+
+def say_plan(run: Assembly, config: Config, workdir: str, manifest: Manifest) -> None:
+    splits = ", ".join(f"{n} {name}" for name, n in manifest.splits.items())
+    params = run.abstract_state.params
+    placed = jax.tree.map(lambda leaf: leaf.sharding, params)
+    program.say(
+        f"training {config.model.preset} in {workdir}",
+        f"  data      {config.data.path}: {splits} examples, latents "
+        f"{'x'.join(map(str, manifest.latent_shape))} by {manifest.codec.name}, "
+        f"{len(manifest.classes)} classes",
+        f"  devices   {mesh.describe(run.mesh)}, computing in {config.model.dtype}",
+        f"  steps     {config.train.num_steps} of {config.train.batch_size} examples, "
+        f"{run.tokens_per_step} tokens, {run.flops_per_step / 1e9:.1f} GFLOP",
+        "  parameter, shape, mesh axes, bytes on each chip:",
+        *sharding.summary(params, placed),
+    )
+
+
+def write_identity(workdir: str, config: Config, manifest: Manifest) -> None:
+    """The snapshot and the codec; refuses data that the run was not trained on."""
+    facts = {
+        "latent_shape": manifest.latent_shape,
+        "classes": [entry.to_json() for entry in manifest.classes],
+        "fps": manifest.fps,
+        "fingerprint": manifest.fingerprint,
+        "codec": manifest.codec.to_json(),
+    }
+    identity = json.dumps([config.to_dict(), facts["fingerprint"]], sort_keys=True)
+    hosts.require_same("config or data", zlib.crc32(identity.encode()))
+    if config_lib.has_snapshot(workdir):
+        old = config_lib.read_snapshot(workdir)["dataset"]["fingerprint"]
+        if old != manifest.fingerprint:
+            raise UserError(
+                f"{workdir} was trained on dataset {old[:12]}, but {config.data.path} "
+                f"is {manifest.fingerprint[:12]}; give the same data or another "
+                "--workdir"
+            )
+    if hosts.is_first():
+        source = files.path(config.data.path) / CODEC_FOLDER
+        codecs.save(codecs.load(source), files.path(workdir) / CODEC_FOLDER)
+        config_lib.write_snapshot(workdir, config, dataset=facts)
+    hosts.wait("snapshot written")
+
+
+if __name__ == "__main__":
+    program.run(main)

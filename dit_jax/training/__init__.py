@@ -1,0 +1,1 @@
+"""State, step, loop, and what hangs on the loop."""

@@ -1,0 +1,189 @@
+"""A config becomes the parts of a training: the one place that reads its sections."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dit_jax import config as config_lib
+from dit_jax.diffusion.predictions import PREDICTIONS
+from dit_jax.diffusion.processes import PROCESSES
+from dit_jax.diffusion.times import LogitNormal, TrainingTimes, Uniform
+from dit_jax.errors import UserError, choose
+from dit_jax.inference import denoiser as denoiser_lib
+from dit_jax.inference.denoiser import Denoiser
+from dit_jax.models import presets
+from dit_jax.parallel import sharding
+from dit_jax.training import optimizer as optimizer_lib
+from dit_jax.training.objective import Objective
+from dit_jax.training.state import TrainState, init_sharded
+from dit_jax.training.step import TrainStep, make_train_step
+
+Config = config_lib.ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentFacts:
+    """What a training must know of its data. flip_sign: of a symmetric codec."""
+
+    latent_shape: tuple[int, int, int, int]
+    num_classes: int
+    flip_sign: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembly:
+    """Everything but the data. Nothing is allocated until `init()` is called."""
+
+    mesh: Mesh
+    denoiser: Denoiser
+    objective: Objective
+    init: Callable[[], TrainState]
+    abstract_state: TrainState
+    train_step: TrainStep
+    tokens_per_step: int
+    flops_per_step: float
+
+
+def resolve(config: Config) -> Config:
+    """A locked copy whose `model.*` placeholders hold the preset's values."""
+    config = Config(config)
+    with config.unlocked():
+        resolved = denoiser_lib.resolve(config_lib.section(config, "model"))
+        config.model = Config(resolved)
+    return config.lock()
+
+
+def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
+    """The parts of a resolved config; contradictions raise before compiling."""
+    _check(config, facts, mesh)
+    denoiser = denoiser_lib.build(
+        config_lib.section(config, "model"),
+        latent_shape=facts.latent_shape,
+        num_classes=facts.num_classes,
+        constrain=sharding.constrainer(mesh),
+    )
+    tx, schedule = _optimizer(config)
+    make = functools.partial(denoiser.init, config.seed)
+    init, abstract_state = init_sharded(make, denoiser.logical_axes, tx, mesh)
+    objective = _objective(config, facts)
+    step = make_train_step(
+        denoiser.bind,
+        objective,
+        tx,
+        schedule,
+        seed=config.seed,
+        microbatches=config.train.microbatches,
+        ema_decay=config.optimizer.ema_decay,
+        time_buckets=config.log.time_buckets,
+        place_microbatches=functools.partial(_place_microbatches, mesh),
+    )
+    placed = jax.tree.map(lambda leaf: leaf.sharding, abstract_state)
+    cost = presets.cost(
+        config.model.preset,
+        facts.latent_shape,
+        num_classes=facts.num_classes,
+        **_cost_overrides(config),
+    )
+    return Assembly(
+        mesh=mesh,
+        denoiser=denoiser,
+        objective=objective,
+        init=init,
+        abstract_state=abstract_state,
+        train_step=jax.jit(step, donate_argnums=0, out_shardings=(placed, None)),
+        tokens_per_step=config.train.batch_size * cost.num_tokens,
+        flops_per_step=config.train.batch_size * cost.train_flops,
+    )
+
+
+def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
+    train = config.train
+    sharding.check_batch(mesh, "train.batch_size", train.batch_size)
+    if train.microbatches < 1 or train.batch_size % train.microbatches:
+        raise UserError(
+            f"train.microbatches is {train.microbatches}, which does not divide "
+            f"train.batch_size={train.batch_size}; change one of them"
+        )
+    micro = train.batch_size // train.microbatches
+    sharding.check_batch(mesh, "train.batch_size / train.microbatches", micro)
+    if train.num_steps < 1:
+        raise UserError(f"train.num_steps is {train.num_steps}; give at least 1")
+    for key, period in {
+        "log.every_steps": config.log.every_steps,
+        "checkpoint.every_steps": config.checkpoint.every_steps,
+        "validation.every_steps": config.validation.every_steps,
+        "log.time_buckets": config.log.time_buckets,
+    }.items():
+        if period < 1:
+            raise UserError(f"{key} is {period}; give at least 1")
+    for key, share in {
+        "train.label_dropout": train.label_dropout,
+        "optimizer.ema_decay": config.optimizer.ema_decay,
+    }.items():
+        if not 0 <= share < 1:
+            raise UserError(f"{key} is {share}; give a value in [0, 1)")
+    if config.data.flip and facts.flip_sign is None:
+        raise UserError(
+            "data.flip is on, but the codec does not commute with flips; prepare the "
+            "dataset with codec.symmetric=True or set data.flip=False"
+        )
+
+
+def _objective(config: Config, facts: LatentFacts) -> Objective:
+    diffusion = config.diffusion
+    distributions = {
+        "uniform": Uniform,
+        "logit_normal": lambda: LogitNormal(diffusion.times_mean, diffusion.times_std),
+    }
+    for key in ("prediction", "loss"):
+        choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
+    return Objective(
+        process=choose(PROCESSES, diffusion.process, "diffusion.process")(),
+        prediction=diffusion.prediction,
+        loss=diffusion.loss,
+        times=TrainingTimes(
+            distribution=choose(distributions, diffusion.times, "diffusion.times")(),
+            shift=diffusion.times_shift,
+            stratified=diffusion.times_stratified,
+        ),
+        num_classes=facts.num_classes,
+        label_dropout=config.train.label_dropout,
+        flip_sign=facts.flip_sign if config.data.flip else None,
+    )
+
+
+def _optimizer(config: Config) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    settings = config.optimizer
+    schedule = optimizer_lib.learning_rate(
+        peak=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        num_steps=config.train.num_steps,
+        final_share=settings.final_share,
+    )
+    tx = optimizer_lib.adamw(
+        schedule,
+        b1=settings.b1,
+        b2=settings.b2,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+    )
+    return tx, schedule
+
+
+def _place_microbatches(mesh: Mesh, parts: Any) -> Any:
+    rows = NamedSharding(mesh, PartitionSpec(None, *sharding.spec(("batch",))))
+    return jax.lax.with_sharding_constraint(parts, rows)
+
+
+def _cost_overrides(config: Config) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in config_lib.section(config, "model").items()
+        if key not in ("preset", "dtype")
+    }

@@ -1,0 +1,71 @@
+"""The shared vocabulary: what a batch holds and what a denoiser is told.
+
+Letters: B batch, T H W latent frames, height, width, C channels, N tokens, D model
+width. `mask` is 1 where the model must generate and 0 where the latent is given.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, Int
+
+Attention = Callable[..., Array]
+"""`(q, k, v, segment_ids or None) -> out`, see `models/attention.py`."""
+
+Constrain = Callable[[Array, tuple[str | None, ...]], Array]
+"""Places an activation on the mesh by the logical names of its dims."""
+
+DenoiseFn = Callable[[Array, Array, "Conditioning"], Array]
+"""`(xt, t, conditioning) -> prediction`; knows no noise schedule."""
+
+
+def keep_placement(x: Array, dims: tuple[str | None, ...]) -> Array:
+    """The `Constrain` of a single device: leaves `x` where it is."""
+    del dims
+    return x
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Conditioning:
+    """What a denoiser is told beside the noisy latents; absent parts are None.
+
+    label: class of each example; `num_classes` is the null class of guidance.
+    """
+
+    label: Int[Array, " B"] | None = None
+    text: Float[Array, "B L E"] | None = None
+    text_mask: Int[Array, "B L"] | None = None
+    pooled: Float[Array, "B E"] | None = None
+    mask: Float[Array, "B T H W 1"] | None = None
+    fps: Float[Array, " B"] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One training batch. Latents are normalised by the codec's spec, float32."""
+
+    latents: Float[Array, "B T H W C"]
+    example_id: Int[Array, " B"]
+    label: Int[Array, " B"] | None = None
+    text: Float[Array, "B L E"] | None = None
+    text_mask: Int[Array, "B L"] | None = None
+    pooled: Float[Array, "B E"] | None = None
+    mask: Float[Array, "B T H W 1"] | None = None
+    fps: Float[Array, " B"] | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """The part of the batch that a denoiser may see."""
+        return Conditioning(
+            label=self.label,
+            text=self.text,
+            text_mask=self.text_mask,
+            pooled=self.pooled,
+            mask=self.mask,
+            fps=self.fps,
+        )
