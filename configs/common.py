@@ -16,7 +16,9 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # What `prepare` turns into a latent dataset.
     config.prepare = ConfigDict()
-    config.prepare.sources = ("packaged:bigbuckbunny",)  # files, folders, packaged clips
+    config.prepare.sources = (
+        "packaged:bigbuckbunny",
+    )  # files, folders, packaged clips
     config.prepare.exclude = ()  # sources the codec is not fitted on
     config.prepare.num_frames = 16
     config.prepare.stride = 1  # source frames between the frames of a clip
@@ -24,6 +26,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.prepare.height = 64
     config.prepare.width = 64
     config.prepare.validation = 0.15  # the last share of every shot's time
+    config.prepare.validation_hop = placeholder(int)  # hop of validation; None: hop
     config.prepare.split_cuts = True  # clips never cross a cut
     config.prepare.label = "shot"  # shot | source | folder | none
     config.prepare.records_per_shard = 1024
@@ -119,5 +122,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample.steps = 50
     config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
+    config.sample.t_max = 1.0  # where sampling starts; below 1 for eps on flows
     config.sample.batch_size = 16
     return config

@@ -1,4 +1,4 @@
-"""Joint spacetime DiT, class-conditional, on 16x32x32 latents of your own dataset.
+r"""Joint spacetime DiT, class-conditional, on 16x32x32 latents of your own dataset.
 
     python -m dit_jax.train --config configs/joint.py:b/1x2x2 \
         --config.data.path=DIR --workdir runs/joint-b

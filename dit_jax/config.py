@@ -87,7 +87,9 @@ def override(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
                 f"{', '.join(f'config.{key}.{name}' for name in section[leaf])}"
             )
         with section.unlocked():
-            section[leaf] = _read_value(text, section.get_type(leaf), section[leaf], key)
+            section[leaf] = _read_value(
+                text, section.get_type(leaf), section[leaf], key
+            )
     return config.lock()
 
 
@@ -136,7 +138,7 @@ def _read_tuple(text: str, present: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """`{"train.num_steps": 20, ...}` of nested sections."""
     flat: dict[str, Any] = {}
     for key in config:
@@ -194,7 +196,9 @@ def _from_plain(values: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
+def differences(
+    old: Mapping[str, Any] | ConfigDict, new: Mapping[str, Any] | ConfigDict
+) -> dict[str, tuple[Any, Any]]:
     """`{key: (old, new)}` of all values that differ."""
     a, b = flatten(old), flatten(new)
     plain = lambda v: list(v) if isinstance(v, tuple) else v  # noqa: E731

@@ -16,6 +16,7 @@ flags.DEFINE_string(
     "config", None, "Config file, FILE.py[:ARG]; --config.key=value overrides a value."
 )
 flags.DEFINE_string("workdir", None, "Run folder: snapshot, checkpoints, metrics.")
+flags.DEFINE_string("output", None, "Folder or file that results are written to.")
 flags.DEFINE_integer("seed", None, "Seed; the config's or the run's when not given.")
 flags.DEFINE_bool("debug", False, "Show the traceback of a user error.")
 flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.")
@@ -126,8 +127,7 @@ def _stop(text: str, code: int) -> None:
 def _print_help() -> None:
     main_module = sys.modules["__main__"]
     print((main_module.__doc__ or "").strip(), end="\n\n")
-    names = {getattr(main_module, "__spec__", None) and main_module.__spec__.name}
-    for module in [main_module.__name__, __name__]:
-        for flag in FLAGS.get_key_flags_for_module(module):
-            if flag.module in {module, "__main__", __name__} | names:
-                print(f"  --{flag.name}: {flag.help}")
+    by_module = FLAGS.flags_by_module_dict()
+    ours = [by_module.get(name, []) for name in (sys.argv[0], "__main__", __name__)]
+    for flag in [flag for module in ours for flag in module]:
+        print(f"  --{flag.name}: {flag.help}")

@@ -1,4 +1,4 @@
-"""Generate videos with a trained model.
+r"""Generate videos with a trained model.
 
     python -m dit_jax.sample --workdir runs/demo/train --labels 0,1,2 --num 16 \
         --steps 50 --guidance 3 --output runs/demo/samples
@@ -27,7 +27,6 @@ from dit_jax.parallel import hosts, mesh
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", None, "Folder for the clips; made if needed.")
 flags.DEFINE_list("labels", ["all"], "Classes by number or name, or all; repeated.")
 flags.DEFINE_integer("num", 16, "How many clips; labels take turns.")
 flags.DEFINE_integer("steps", None, "Sampling steps.")

@@ -1,4 +1,4 @@
-"""Train a video diffusion transformer, or go on with a run.
+r"""Train a video diffusion transformer, or go on with a run.
 
     python -m dit_jax.train --config configs/joint.py:b/1x2x2 --workdir runs/joint-b \
         --config.data.path=DIR [--config.key=value ...]
@@ -30,6 +30,8 @@ from dit_jax.training.assembly import Assembly, Config
 from dit_jax.training.throughput import Waiting, peak
 from dit_jax.types import Batch
 
+ROOM = "a run keeps two checkpoints at least and"
+
 # What may differ between two starts of one run.
 FREE = (
     "mesh.",
@@ -54,6 +56,7 @@ def main(arguments: list[str]) -> None:
     manifest = manifest_lib.read(_data_path(config))
     run = assembly.assemble(config, latent_facts(manifest), mesh.build(**config.mesh))
     say_plan(run, config, workdir, manifest)
+    files.require_free_space(workdir, 2 * state.num_bytes(run.abstract_state), ROOM)
     write_identity(workdir, config, manifest)
 
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
@@ -97,7 +100,9 @@ def settings(workdir: str) -> Config:
         return assembly.resolve(program.config())
     stored = config_lib.read_snapshot(workdir)["config"]
     if program.FLAGS.config is None:
-        return _same_run(workdir, stored, config_lib.override(stored, program.overrides()))
+        return _same_run(
+            workdir, stored, config_lib.override(stored, program.overrides())
+        )
     return _same_run(workdir, stored, assembly.resolve(program.config()))
 
 

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+Leaf = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+"""What a batch may hold: on a device, on the host, or only its shape."""
 
 Attention = Callable[..., Array]
 """`(q, k, v, segment_ids or None) -> out`, see `models/attention.py`."""
@@ -32,15 +36,16 @@ def keep_placement(x: Array, dims: tuple[str | None, ...]) -> Array:
 class Conditioning:
     """What a denoiser is told beside the noisy latents; absent parts are None.
 
-    label: class of each example; `num_classes` is the null class of guidance.
+    label: class of each example; `num_classes` is the null class of guidance. All
+    leaves may have a leading dim of microbatches.
     """
 
-    label: Int[Array, " B"] | None = None
-    text: Float[Array, "B L E"] | None = None
-    text_mask: Int[Array, "B L"] | None = None
-    pooled: Float[Array, "B E"] | None = None
-    mask: Float[Array, "B T H W 1"] | None = None
-    fps: Float[Array, " B"] | None = None
+    label: Int[Leaf, "*micro B"] | None = None
+    text: Float[Leaf, "*micro B L E"] | None = None
+    text_mask: Int[Leaf, "*micro B L"] | None = None
+    pooled: Float[Leaf, "*micro B E"] | None = None
+    mask: Float[Leaf, "*micro B T H W 1"] | None = None
+    fps: Float[Leaf, "*micro B"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -48,14 +53,14 @@ class Conditioning:
 class Batch:
     """One training batch. Latents are normalised by the codec's spec, float32."""
 
-    latents: Float[Array, "B T H W C"]
-    example_id: Int[Array, " B"]
-    label: Int[Array, " B"] | None = None
-    text: Float[Array, "B L E"] | None = None
-    text_mask: Int[Array, "B L"] | None = None
-    pooled: Float[Array, "B E"] | None = None
-    mask: Float[Array, "B T H W 1"] | None = None
-    fps: Float[Array, " B"] | None = None
+    latents: Float[Leaf, "B T H W C"]
+    example_id: Int[Leaf, " B"]
+    label: Int[Leaf, " B"] | None = None
+    text: Float[Leaf, "B L E"] | None = None
+    text_mask: Int[Leaf, "B L"] | None = None
+    pooled: Float[Leaf, "B E"] | None = None
+    mask: Float[Leaf, "B T H W 1"] | None = None
+    fps: Float[Leaf, " B"] | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from dit_jax.diffusion.predictions import convert, target
@@ -36,11 +37,12 @@ def denoising_loss(
     found = convert(prediction, loss_in, process, out, xt, t)
     wanted = target(loss_in, process, x0, eps, t)
     errors = jax.tree.map(lambda a, b: jnp.square(a - b), found, wanted)
+    assert not isinstance(conditioning.mask, jax.ShapeDtypeStruct)
     return example_mean(errors, conditioning.mask)
 
 
 def example_mean(
-    values: Streams, mask: Float[Array, "B ..."] | None
+    values: Streams, mask: Float[Array | np.ndarray, "B ..."] | None
 ) -> Float[Array, " B"]:
     """Mean of each example over all streams, where `mask` (1 = generate) is not 0.
 

@@ -28,10 +28,11 @@ def make_sampler(
     steps: int,
     guidance: float,
     shift: float,
+    t_max: float,
 ) -> Callable[[Any, Array, Array], UInt8[Array, "B F Hp Wp 3"]]:
     """Jitted `(params, rows, labels) -> uint8 videos`; compiled once a shape."""
     method = choose(SAMPLERS, sampler, "sample.sampler")
-    grid = time_grid(steps, shift)
+    grid = time_grid(steps, shift, t_max)
     placed = sharding.batch_sharding(mesh)
 
     @partial(jax.jit, out_shardings=sharding.replicated(mesh))
@@ -66,6 +67,7 @@ def generate(
     steps: int,
     guidance: float,
     shift: float,
+    t_max: float,
     batch_size: int,
 ) -> Iterator[UInt8[np.ndarray, "B F Hp Wp 3"]]:
     """Batches of uint8 videos, in the order of `labels`.
@@ -87,6 +89,7 @@ def generate(
         steps=steps,
         guidance=guidance,
         shift=shift,
+        t_max=t_max,
     )
     for start in range(0, len(labels), batch_size):
         wanted = labels[start : start + batch_size]

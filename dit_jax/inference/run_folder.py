@@ -77,3 +77,8 @@ def load(
         step=step,
         weights=weights,
     )
+
+
+def newest_step(workdir: files.PathLike) -> int:
+    """The newest checkpoint of a run; UserError when there is none."""
+    return Checkpoints(workdir).choose(None)

@@ -50,7 +50,11 @@ def _ways(mesh: Mesh, entry: tuple[str, ...] | str | None) -> int:
 
 
 def check_divides(
-    mesh: Mesh, what: str, shape: Sequence[int], names: Sequence[str | None], rules=RULES
+    mesh: Mesh,
+    what: str,
+    shape: Sequence[int],
+    names: Sequence[str | None],
+    rules=RULES,
 ) -> PartitionSpec:
     """The spec of an array, or one sentence on the dim that its axes do not divide."""
     found = spec(names, rules)

@@ -97,7 +97,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         abstract_state=abstract_state,
         train_step=jax.jit(step, donate_argnums=0, out_shardings=(placed, None)),
         tokens_per_step=config.train.batch_size * cost.num_tokens,
-        flops_per_step=config.train.batch_size * cost.train_flops,
+        flops_per_step=float(config.train.batch_size * cost.train_flops),
     )
 
 

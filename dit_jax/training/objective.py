@@ -14,7 +14,7 @@ from dit_jax import rng
 from dit_jax.diffusion.losses import denoising_loss
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.times import TrainingTimes
-from dit_jax.types import Batch, Conditioning, DenoiseFn
+from dit_jax.types import Batch, Conditioning, DenoiseFn, Leaf
 
 
 @jax.tree_util.register_dataclass
@@ -22,10 +22,10 @@ from dit_jax.types import Batch, Conditioning, DenoiseFn
 class Draws:
     """Everything a loss needs; after this nothing is random."""
 
-    x0: Float[Array, "B T H W C"]
+    x0: Float[Leaf, "*micro B T H W C"]
     conditioning: Conditioning
-    t: Float[Array, " B"]
-    eps: Float[Array, "B T H W C"]
+    t: Float[Leaf, "*micro B"]
+    eps: Float[Leaf, "*micro B T H W C"]
 
 
 @dataclasses.dataclass(frozen=True)

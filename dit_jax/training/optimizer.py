@@ -53,9 +53,7 @@ def adamw(
     )
 
 
-def ema_update(
-    ema: Any, params: Any, decay: float, step: Int[Array, ""]
-) -> Any:
+def ema_update(ema: Any, params: Any, decay: float, step: Int[Array, ""]) -> Any:
     """The debiased exponential average after `step` >= 1 updates, float32.
 
     Kept debiased at all times: average += (1 - decay) / (1 - decay^step) * (params -

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Int
 
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.parallel import sharding
@@ -17,9 +16,12 @@ from dit_jax.parallel import sharding
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """`step` counts completed optimizer steps. All floats are float32."""
+    """`step` is an int32 scalar of completed optimizer steps. Floats are float32.
 
-    step: Int[Array, ""]
+    The leaves may also be shapes or shardings: one tree for all three.
+    """
+
+    step: Any
     params: Any
     opt_state: optax.OptState
     ema: Any
@@ -85,6 +87,11 @@ def _with_shardings(abstract: TrainState, placed: TrainState) -> TrainState:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
     return jax.tree.map(join, abstract, placed)
+
+
+def num_bytes(state: TrainState) -> int:
+    """Of all leaves over all devices; shapes will do."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def save(

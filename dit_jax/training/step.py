@@ -64,7 +64,7 @@ def make_train_step(
         ema = ema_update(state.ema, params, ema_decay, step)
         metrics = {
             "loss": losses.mean(),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
             "bucket": bucket_sums(losses, draws.t, time_buckets),
         }

@@ -38,6 +38,13 @@ def test_stratified_times_put_one_row_in_each_stratum():
     assert max(len(np.unique(row)) for row in strata) == 64
 
 
+def test_rows_move_on_their_own_within_their_strata():
+    """Triangular gaps, of variance 1 / 6 in units of the stratum, not an even grid."""
+    gaps = np.diff(many(TrainingTimes(), num_steps=50), axis=1) * 32
+    inside = np.abs(gaps) < 2  # leaves out the row that passes 1
+    np.testing.assert_allclose(gaps[inside].var(), 1 / 6, rtol=0.15)
+
+
 def test_independent_times_leave_gaps():
     t = np.sort(np.float64(draw(TrainingTimes(stratified=False), 64)))
     assert np.diff(t).max() > 2 / 64

@@ -1,0 +1,1 @@
+"""Videos in, latent records on disk, batches out."""

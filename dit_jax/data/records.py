@@ -1,0 +1,95 @@
+"""One example as bytes: the tensors of a safetensors file, checked by a field table."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dit_jax.errors import choose
+
+# numpy dtype -> the name safetensors gives it. bfloat16 comes from ml_dtypes, which
+# `safetensors.numpy` writes but does not read.
+DTYPES = {
+    "float32": (np.dtype(np.float32), "F32"),
+    "bfloat16": (np.dtype(ml_dtypes.bfloat16), "BF16"),
+    "float16": (np.dtype(np.float16), "F16"),
+    "int32": (np.dtype(np.int32), "I32"),
+    "uint8": (np.dtype(np.uint8), "U8"),
+}
+LATENTS = "latents"
+LATENT_DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """dtype and shape of one tensor of every record of a dataset."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Field":
+        return cls(str(value["dtype"]), tuple(value["shape"]))
+
+
+Fields = Mapping[str, Field]
+
+
+def require_latent_dtype(dtype: str) -> None:
+    choose(dict.fromkeys(LATENT_DTYPES), dtype, "prepare.latent_dtype")
+
+
+def latent_fields(
+    shape: tuple[int, int, int, int], *, dtype: str, has_label: bool
+) -> dict[str, Field]:
+    """The table of a dataset of clips: latents [T, H, W, C] raw, and where from."""
+    require_latent_dtype(dtype)
+    label = {"label": Field("int32", ())} if has_label else {}
+    return {
+        LATENTS: Field(dtype, shape),
+        "example_id": Field("int32", ()),
+        **label,
+        "source": Field("int32", ()),
+        "start_frame": Field("int32", ()),
+        "fps": Field("float32", ()),
+    }
+
+
+def pack(record: Mapping[str, Any], fields: Fields) -> bytes:
+    """The bytes of one record; values are cast to the table's dtypes."""
+    assert record.keys() == fields.keys(), (sorted(record), sorted(fields))
+    tensors = {}
+    for name, field in fields.items():
+        value = np.asarray(record[name]).astype(DTYPES[field.dtype][0])
+        assert value.shape == field.shape, (name, value.shape, field.shape)
+        tensors[name] = np.asarray(value, order="C")  # 0-d stays 0-d
+    return safetensors.numpy.save(tensors)
+
+
+def unpack(data: bytes, fields: Fields) -> dict[str, np.ndarray]:
+    """The tensors of one record. ValueError when they are not those of the table."""
+    try:
+        tensors = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"is not a record ({error})") from error
+    if tensors.keys() != fields.keys():
+        raise ValueError(f"has fields {sorted(tensors)}, wanted {sorted(fields)}")
+    return {name: _read(name, tensors[name], field) for name, field in fields.items()}
+
+
+def _read(name: str, tensor: Mapping[str, Any], field: Field) -> np.ndarray:
+    dtype, short = DTYPES[field.dtype]
+    found = (tensor["dtype"], tuple(tensor["shape"]))
+    if found != (short, field.shape):
+        raise ValueError(f"has {name} of {found}, wanted {(short, field.shape)}")
+    value = np.frombuffer(tensor["data"], dtype).reshape(field.shape)
+    if name == LATENTS and not np.isfinite(value).all():
+        raise ValueError(f"has {name} that are not finite")
+    return value

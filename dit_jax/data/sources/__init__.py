@@ -1,0 +1,1 @@
+"""Where clips come from: video files, cut into shots and windows."""

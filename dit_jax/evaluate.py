@@ -1,0 +1,176 @@
+"""Measures videos: python -m dit_jax.evaluate COMMAND --flags
+
+  fvd --real A --fake B    Fréchet video distance of B from A, with its protocol
+  verify [--only B]        reproduces the published FVD numbers on this machine
+  compare A.json B.json    whether two stored numbers may be compared, and how they do
+
+A and B are an .npz with `videos`, an .npy, a folder with samples.npz, a folder of
+videos, or a folder of frame folders. verify and compare exit 1 when the check fails and
+2 when they do not cover the case.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from absl import flags
+
+from dit_jax import errors, files, program
+from dit_jax.errors import UserError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("real", None, "The reference videos.")
+flags.DEFINE_string("fake", None, "The videos to be judged.")
+flags.DEFINE_integer(
+    "num", None, "Clips a side, drawn with --seed; all when not given.", lower_bound=2
+)
+flags.DEFINE_integer(
+    "num_frames", 16, "The first frames of each video that are used.", lower_bound=9
+)
+flags.DEFINE_integer(
+    "ddof", 1, "Covariances divide by N - ddof; 0 is StyleGAN-V's.", 0, 1
+)
+flags.DEFINE_string("weights", None, "I3D weight file; found when not given.")
+flags.DEFINE_string("only", None, "The golden to verify: A (minutes) or B (seconds).")
+
+
+def main(arguments: list[str]) -> None:
+    command = arguments[0] if arguments else ""
+    errors.choose(COMMANDS, command, "the command")(arguments[1:])
+
+
+def run_fvd(arguments: list[str]) -> None:
+    from dit_jax.evaluation.features import Extractor
+    from dit_jax.evaluation.fvd import fvd
+    from dit_jax.evaluation.videos import open_videos
+    from dit_jax.weights import i3d_kinetics400
+
+    _require_no_more(arguments)
+    seed = FLAGS.seed or 0
+    sides = []
+    for name in ("real", "fake"):
+        videos = open_videos(program.require_flag(name))
+        if FLAGS.num is not None:
+            videos = videos.subset(FLAGS.num, seed)
+        videos = videos.first_frames(FLAGS.num_frames)
+        sides.append(videos)
+        program.say(
+            f"{name}: {len(videos)} of {videos.available} clips from {videos.source} "
+            f"({videos.container}), first {FLAGS.num_frames} frames"
+        )
+    program.say(
+        f"extractor: I3D of Kinetics-400, {i3d_kinetics400.find_weights(FLAGS.weights)}"
+    )
+    extractor = Extractor(i3d_kinetics400.load(FLAGS.weights))
+    result = fvd(
+        *sides, extractor=extractor, ddof=FLAGS.ddof, seed=seed, progress=Progress()
+    )
+    program.say(*(f"warning: {text}" for text in result.warnings))
+    program.say(result.summary())
+    _write(result.to_dict(), f"{result.protocol.metric}.json")
+
+
+def run_verify(arguments: list[str]) -> None:
+    from dit_jax.evaluation.features import Extractor
+    from dit_jax.evaluation.goldens import CASES
+    from dit_jax.weights import i3d_kinetics400
+
+    _require_no_more(arguments)
+    if FLAGS.only is not None and FLAGS.only not in CASES:
+        program.say(f"no golden is called {FLAGS.only!r}; known: {', '.join(CASES)}")
+        sys.exit(2)
+    extractor = Extractor(i3d_kinetics400.load(FLAGS.weights))
+    program.say(f"I3D weights verified, sha256 {extractor.weights_sha256}")
+    failed = 0
+    for case in [FLAGS.only] if FLAGS.only else CASES:
+        for golden in CASES[case]:
+            start = time.monotonic()
+            found = golden.measure(extractor, Progress())
+            is_met = abs(found - golden.wanted) <= golden.tolerance
+            failed += not is_met
+            program.say(
+                f"{'met   ' if is_met else 'FAILED'} {golden.name}: {found:.6f}, "
+                f"wanted {golden.wanted} ± {golden.tolerance:g} ({golden.source}), "
+                f"{time.monotonic() - start:.1f} s"
+            )
+    if failed:
+        program.say(f"{failed} goldens failed: numbers of this machine are not FVD")
+        sys.exit(1)
+
+
+def run_compare(arguments: list[str]) -> None:
+    from dit_jax.evaluation import protocol
+
+    if len(arguments) != 2:
+        raise UserError(f"compare needs two result files, found {len(arguments)}")
+    a, b = (_read_result(name) for name in arguments)
+    if not (a["metric"].startswith("fvd@") and b["metric"].startswith("fvd@")):
+        program.say(f"compare knows fvd only, found {a['metric']} and {b['metric']}")
+        sys.exit(2)
+    found = protocol.differences(a["protocol"], b["protocol"])
+    if found:
+        program.say("not comparable, the protocols differ:", *(f"  {x}" for x in found))
+        sys.exit(1)
+    program.say(
+        f"{a['metric']}: {a['value']:.4f} and {b['value']:.4f}, "
+        f"difference {b['value'] - a['value']:+.4f}, standard errors "
+        f"{a['scores']['standard_error']} and {b['scores']['standard_error']}"
+    )
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "fvd": run_fvd,
+    "verify": run_verify,
+    "compare": run_compare,
+}
+
+
+class Progress:
+    """A line with an ETA: rewritten on a terminal, every quarter elsewhere."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.side = ""
+
+    def __call__(self, side: str, done: int, total: int) -> None:
+        if side != self.side:
+            self.side, self.start = side, time.monotonic()
+        left_s = (time.monotonic() - self.start) / done * (total - done)
+        text = f"{side}: features of {done}/{total} clips, {left_s:.0f} s left"
+        if sys.stdout.isatty():
+            print(f"\r{text} ", end="\n" if done == total else "", flush=True)
+        elif done * 4 // total > (done - 1) * 4 // total:
+            program.say(text)
+
+
+def _write(record: dict, default_name: str) -> None:
+    target = FLAGS.output
+    if target is None and FLAGS.workdir:
+        target = str(files.path(FLAGS.workdir) / "evaluations" / default_name)
+    if target is None:
+        program.say("nothing was written; add --output FILE.json to keep the result")
+        return
+    if not FLAGS.process_id:
+        files.write_json(target, record)
+    program.say(f"wrote {target}")
+
+
+def _read_result(name: str) -> dict:
+    record = files.read_json(files.require(name, "result file", "check the path"))
+    missing = {"metric", "value", "scores", "protocol"} - set(record)
+    if missing:
+        raise UserError(
+            f"{name!r} is no result file, it lacks {', '.join(sorted(missing))}; give "
+            "what `evaluate fvd` wrote"
+        )
+    return record
+
+
+def _require_no_more(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r} was not expected; write --name=value")
+
+
+if __name__ == "__main__":
+    program.run(main)

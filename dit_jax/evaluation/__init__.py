@@ -1,0 +1,1 @@
+"""Metrics of video sets: they take videos or features, never a model."""

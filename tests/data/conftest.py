@@ -1,0 +1,84 @@
+"""Small datasets without video: latents that say which record they belong to."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dit_jax.codec_spec import CodecSpec
+from dit_jax.data import records, writer
+from dit_jax.data.manifest import Manifest
+from dit_jax.data.sources.labels import ClassEntry
+
+SPEC = CodecSpec(
+    name="pca-4x4x2-c3",
+    kind="pca",
+    compression=(2, 4, 4),
+    channels=3,
+    mean=(0.5, -1.0, 0.0),
+    std=(4.0, 1.0, 0.25),
+    scale=(2.0, 1.0, 0.5),
+    sha256="ab" * 32,
+    flip_sign=None,
+)
+SHAPE = (2, 3, 4, 3)
+
+
+def _raw_latents(example_id: int) -> np.ndarray:
+    return np.random.default_rng(example_id).normal(size=SHAPE).astype(np.float32)
+
+
+def write_dataset(
+    folder,
+    *,
+    train: int = 23,
+    validation: int = 7,
+    records_per_shard: int = 8,
+    dtype: str = "float32",
+    has_label: bool = True,
+) -> Manifest:
+    """Example i has latents `raw_latents(i)`, label i % 3 and 10 + i fps."""
+    fields = records.latent_fields(SHAPE, dtype=dtype, has_label=has_label)
+    with writer.Writer(folder, records_per_shard=records_per_shard) as dataset:
+        for i in range(train + validation):
+            record = {
+                "latents": _raw_latents(i),
+                "example_id": i,
+                "source": 0,
+                "start_frame": 4 * i,
+                "fps": 10 + i,
+            }
+            if has_label:
+                record["label"] = i % 3
+            split = "train" if i < train else "validation"
+            dataset.add(split, records.pack(record, fields))
+        shards = dataset.finish()
+    manifest = Manifest(
+        codec=SPEC,
+        text_encoder=None,
+        fields=fields,
+        classes=tuple(ClassEntry(n, None, None, None) for n in "abc"),
+        fps=10.0,
+        sources=(),
+        shards=shards,
+        settings={"prepare": {"num_frames": 4}},
+    )
+    writer.commit(folder, manifest)
+    return manifest
+
+
+@pytest.fixture
+def make_dataset(tmp_path) -> Callable[..., str]:
+    """`make_dataset(train=..., ...)` -> the folder of a new dataset."""
+
+    def make(name="data", **settings):
+        write_dataset(tmp_path / name, **settings)
+        return str(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def raw_latents() -> Callable[[int], np.ndarray]:
+    """example id -> what its record holds."""
+    return _raw_latents

@@ -1,0 +1,96 @@
+"""A dataset folder: complete or none, and never mixed with something else."""
+
+import pytest
+
+from dit_jax.data import manifest as manifest_lib
+from dit_jax.data import writer
+from dit_jax.data.reader import Reader
+from dit_jax.errors import DataError, UserError
+
+
+def test_a_shard_holds_its_own_range_of_records(make_dataset):
+    manifest = manifest_lib.read(make_dataset(train=20, validation=3))
+    found = [(s.file, s.records) for s in manifest.shards if s.split == "train"]
+    names = [f"train-0000{i}.array_record" for i in range(3)]
+    assert found == list(zip(names, (8, 8, 4), strict=True))
+    assert manifest.splits == {"train": 20, "validation": 3}
+
+
+def test_the_bytes_of_a_dataset_do_not_depend_on_the_run(make_dataset):
+    a, b = (manifest_lib.read(make_dataset(name)) for name in ("a", "b"))
+    assert a.fingerprint == b.fingerprint
+    c = manifest_lib.read(make_dataset("c", train=22, validation=8))
+    assert c.fingerprint != a.fingerprint
+
+
+def test_without_finish_there_is_no_dataset_and_no_rest(tmp_path):
+    def write_three_and_die():
+        with writer.Writer(tmp_path / "data", records_per_shard=2) as dataset:
+            for _ in range(3):
+                dataset.add("train", b"record")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write_three_and_die()
+    assert [f.name for f in (tmp_path / "data").iterdir()] == [
+        "train-00000.array_record"
+    ]
+    with pytest.raises(UserError, match="unfinished"):
+        manifest_lib.read(tmp_path / "data")
+
+
+def test_what_a_killed_writer_left_is_written_anew(tmp_path, make_dataset):
+    (tmp_path / "data").mkdir()
+    for name in (".tmp-train-00000.array_record", "train-00009.array_record"):
+        (tmp_path / "data" / name).write_bytes(b"half a shard")
+    folder = make_dataset("data", train=5, validation=1)
+    assert len(Reader(folder, "train")) == 5
+    left = {f.name for f in (tmp_path / "data").iterdir()}
+    assert left == {
+        "manifest.json",
+        "train-00000.array_record",
+        "validation-00000.array_record",
+    }
+
+
+def test_a_folder_with_something_else_is_refused_and_kept(tmp_path, make_dataset):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        make_dataset("data")
+    assert (tmp_path / "data" / "thesis.tex").exists()
+
+
+def test_a_finished_dataset_is_refused(make_dataset):
+    make_dataset("data")
+    with pytest.raises(UserError, match="already holds a dataset"):
+        make_dataset("data")
+
+
+def test_a_bucket_is_one_sentence():
+    with pytest.raises(UserError, match="mount the bucket or copy"):
+        writer.Writer("gs://bucket/data", records_per_shard=2)
+
+
+def test_another_version_and_an_edited_manifest_are_bad_data(make_dataset, tmp_path):
+    folder = make_dataset()
+    file = tmp_path / "data" / manifest_lib.MANIFEST
+    text = file.read_text()
+    file.write_text(text.replace('"format_version": 1', '"format_version": 9'))
+    with pytest.raises(DataError, match="format_version 9, wanted 1"):
+        manifest_lib.read(folder)
+    file.write_text(text.replace('"fps": 10.0', '"fps": 11.0'))
+    with pytest.raises(DataError, match="was edited"):
+        manifest_lib.read(folder)
+    file.write_text(text[: len(text) // 2])
+    with pytest.raises(DataError, match="not valid JSON"):
+        manifest_lib.read(folder)
+    file.write_text('{"format_version": 1}')
+    with pytest.raises(DataError, match="not a manifest"):
+        manifest_lib.read(folder)
+
+
+def test_a_manifest_survives_its_file(make_dataset, tmp_path):
+    found = manifest_lib.read(make_dataset())
+    manifest_lib.write(tmp_path / "copy", found)
+    assert manifest_lib.read(tmp_path / "copy") == found

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dit_jax.models.attention import ATTENTIONS, Scene, SelfAttention
+from dit_jax.models.primitives import NoNorm, RMSNorm
+from dit_jax.types import keep_placement
+
+LENGTH = 37
+IDS = np.repeat([[0, 1, 2], [3, 0, 3]], [10, 20, 7], axis=1).astype(np.int32)
+
+
+def qkv(dtype=jnp.float32, length=LENGTH):
+    keys = jax.random.split(jax.random.key(0), 3)
+    return [2 * jax.random.normal(k, (2, length, 3, 8)).astype(dtype) for k in keys]
+
+
+def oracle(q, k, v, ids):
+    """Float64, one pair of tokens at a time in effect."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+    if ids is not None:
+        hidden = ids[:, None, :, None] != ids[:, None, None, :]
+        scores = np.where(hidden, -np.inf, scores)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+@pytest.mark.parametrize("ids", [None, IDS], ids=["one segment", "segments"])
+@pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_every_attention_equals_the_float64_oracle(attention, ids):
+    q, k, v = qkv()
+    out = attention(q, k, v, None if ids is None else jnp.asarray(ids))
+    np.testing.assert_allclose(out, oracle(q, k, v, ids), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_other_segments_change_nothing(attention):
+    q, k, v = qkv()
+    inside = IDS[0] == 1
+    other_k = jnp.where(inside[None, :, None, None], k, 9.0)
+    other_v = jnp.where(inside[None, :, None, None], v, -9.0)
+    out = attention(q, k, v, jnp.asarray(IDS))[0, inside]
+    other = attention(q, other_k, other_v, jnp.asarray(IDS))[0, inside]
+    np.testing.assert_array_equal(out, other)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_bfloat16_in_is_bfloat16_out_with_a_float32_softmax(attention):
+    q, k, v = qkv(jnp.bfloat16)
+    out = attention(q, k, v, None)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        out.astype(jnp.float32), oracle(q, k, v, None), atol=3e-2
+    )
+
+
+def mixer(norm=RMSNorm, rotary=lambda x, grid: x):
+    return SelfAttention(
+        width=24,
+        num_heads=3,
+        attention=ATTENTIONS["xla"],
+        norm=norm,
+        rotary=rotary,
+        dtype=jnp.float32,
+        constrain=keep_placement,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def test_without_positions_attention_permutes_with_its_tokens():
+    x = jax.random.normal(jax.random.key(0), (2, 12, 24))
+    order = np.random.default_rng(0).permutation(12)
+    attend, scene = mixer(), Scene((1, 3, 4))
+    np.testing.assert_allclose(
+        attend(x[:, order], scene), attend(x, scene)[:, order], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("norm", "same"), [(RMSNorm, True), (NoNorm, False)])
+def test_qk_norm_makes_the_weights_free_of_the_inputs_scale(norm, same):
+    attend, scene = mixer(norm), Scene((1, 3, 4))
+    x = jax.random.normal(jax.random.key(0), (2, 12, 24))
+    error = np.abs(attend(5 * x, scene) - 5 * attend(x, scene)).max()
+    assert bool(error < 1e-4) is same
+
+
+def test_the_qkv_columns_of_a_head_lie_together():
+    """So a shard of the columns holds whole heads: head 1 needs only its third."""
+    attend, scene = mixer(), Scene((1, 3, 4))
+    x = jax.random.normal(jax.random.key(0), (2, 12, 24))
+    attend.out.kernel[...] = jnp.eye(24)
+    before = attend(x, scene)
+    attend.qkv.kernel[...] = attend.qkv.kernel.at[:, 24:48].set(0.0)
+    after = attend(x, scene)
+    np.testing.assert_array_equal(after[..., :8], before[..., :8])
+    np.testing.assert_array_equal(after[..., 16:], before[..., 16:])
+    np.testing.assert_allclose(after[..., 8:16], 0, atol=1e-7)

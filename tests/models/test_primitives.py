@@ -1,0 +1,39 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dit_jax.models import primitives
+
+X = jax.random.normal(jax.random.key(0), (2, 5, 16)) * 3 + 1
+
+
+def test_layer_norm_gives_mean_zero_and_variance_one():
+    y = primitives.layer_norm(X)
+    np.testing.assert_allclose(y.mean(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var(-1), 1, rtol=1e-5)
+
+
+def test_layer_norm_ignores_shift_and_scale_of_its_input():
+    y = primitives.layer_norm(7 * X - 4)
+    np.testing.assert_allclose(y, primitives.layer_norm(X), atol=1e-5)
+
+
+def test_norm_statistics_of_bfloat16_are_float32():
+    x = (X + 100).astype(jnp.bfloat16)  # bf16 sums would lose the variance
+    exact = np.asarray(x, np.float64)
+    expected = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+    np.testing.assert_allclose(primitives.layer_norm(x), expected, atol=1e-3)
+
+
+def test_modulation_of_zero_shift_and_scale_is_the_identity():
+    zero = jnp.zeros((2, 16))
+    np.testing.assert_array_equal(primitives.modulate(X, zero, zero), X)
+
+
+def test_rms_norm_matches_numpy_with_its_scale():
+    norm = primitives.RMSNorm(16, rngs=nnx.Rngs(0))
+    norm.scale[...] = jnp.arange(16.0)
+    rms = np.sqrt(np.mean(np.square(X), -1, keepdims=True) + 1e-6)
+    expected = np.asarray(X) / rms * np.arange(16.0)
+    np.testing.assert_allclose(norm(X), expected, rtol=1e-5)
