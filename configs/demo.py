@@ -19,7 +19,9 @@ def get_config(argument: str = ""):
         "packaged:carphone",
         "packaged:band",
     )
-    config.prepare.hop = 2
+    config.prepare.hop = 1
+    config.prepare.validation = 0.2
+    config.prepare.validation_hop = 1
     config.codec.channels = 96
     config.model.preset = "joint-tiny/1x2x2"
     config.diffusion.prediction = "x0"

@@ -21,4 +21,5 @@ def get_config(argument: str = ""):
     config = common.get_config()
     config.model.preset = f"joint-{name}"
     config.model.remat = True
+    config.model.attention = "chunked"  # memory grows with tokens, not their square
     return config

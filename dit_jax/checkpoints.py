@@ -76,9 +76,8 @@ class Checkpoints:
         flat, _ = jax.tree_util.tree_flatten_with_path(
             getattr(metadata, "tree", metadata)
         )
-        separator = dict(simple=True, separator="/")
         return {
-            jax.tree_util.keystr(path, **separator): tuple(leaf.shape)
+            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
             for path, leaf in flat
         }
 

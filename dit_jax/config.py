@@ -14,8 +14,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import ml_collections
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 from dit_jax import files
 from dit_jax.errors import DataError, UserError, nearest
@@ -23,8 +22,6 @@ from dit_jax.errors import DataError, UserError, nearest
 SNAPSHOT = "config.json"
 FORMAT_VERSION = 1
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-ConfigDict = ml_collections.ConfigDict
 
 
 def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:

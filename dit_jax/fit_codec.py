@@ -9,7 +9,6 @@ the fit has not seen.
 
 import tempfile
 
-
 from dit_jax import codecs, files, program
 from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit, quality

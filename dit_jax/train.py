@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict as Config
 
 from dit_jax import codecs, files, program
 from dit_jax import config as config_lib
@@ -26,7 +27,7 @@ from dit_jax.errors import UserError
 from dit_jax.inference.run_folder import CODEC_FOLDER
 from dit_jax.parallel import hosts, mesh, sharding
 from dit_jax.training import assembly, hooks, loop, metrics, state, stopping, warm_start
-from dit_jax.training.assembly import Assembly, Config
+from dit_jax.training.assembly import Assembly
 from dit_jax.training.throughput import Waiting, peak
 from dit_jax.types import Batch
 
@@ -172,7 +173,7 @@ def read_batches(run: Assembly, config: Config, first_step: int) -> Iterator[Bat
         split="train",
         batch_size=size,
         seed=config.seed,
-        rows=rows,
+        rows=rows.tolist(),
         start_index=first_step * size,
         num_threads=config.data.num_threads,
         prefetch=config.data.prefetch,
@@ -193,7 +194,7 @@ def make_validation(
     examples = Validation(
         config.data.path,
         batch_size=size,
-        rows=rows,
+        rows=rows.tolist(),
         num_examples=settings.num_examples,
     )
     batches = []

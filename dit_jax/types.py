@@ -6,14 +6,15 @@ width. `mask` is 1 where the model must generate and 0 where the latent is given
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-Leaf = jax.Array | np.ndarray | jax.ShapeDtypeStruct
-"""What a batch may hold: on a device, on the host, or only its shape."""
+if TYPE_CHECKING:
+    Leaf = jax.Array
+else:
+    Leaf = Any  # on a device, on the host, or only a shape and a dtype
 
 Attention = Callable[..., Array]
 """`(q, k, v, segment_ids or None) -> out`, see `models/attention.py`."""

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, ArrayLike, Int, UInt8
 
 from dit_jax import rng
 from dit_jax.codecs.pixels import to_uint8
@@ -29,7 +29,7 @@ def make_sampler(
     guidance: float,
     shift: float,
     t_max: float,
-) -> Callable[[Any, Array, Array], UInt8[Array, "B F Hp Wp 3"]]:
+) -> Callable[[Any, ArrayLike, ArrayLike], UInt8[Array, "B F Hp Wp 3"]]:
     """Jitted `(params, rows, labels) -> uint8 videos`; compiled once a shape."""
     method = choose(SAMPLERS, sampler, "sample.sampler")
     grid = time_grid(steps, shift, t_max)

@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 
 from dit_jax import codecs, config, files
 from dit_jax.checkpoints import Checkpoints
+from dit_jax.diffusion.processes import PROCESSES, Process
 from dit_jax.errors import choose
 from dit_jax.inference.denoiser import Denoiser, build
-from dit_jax.diffusion.processes import PROCESSES, Process
 from dit_jax.parallel import sharding
 
 CODEC_FOLDER = "codec"

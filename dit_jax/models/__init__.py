@@ -1,4 +1,4 @@
-"""Video diffusion transformers: parts, the presets that combine them, and their cost."""
+"""Video diffusion transformers: parts, presets that combine them, and their cost."""
 
 from flax import nnx
 

@@ -88,7 +88,9 @@ def _backward(saved: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
     def one_key_block(d_q: Array, key: tuple) -> tuple[Array, tuple[Array, Array]]:
         key_block, value_block, key_ids = key
 
-        def visit(carry: tuple[Array, Array], query: tuple) -> tuple:
+        def visit(
+            carry: tuple[Array, Array], query: tuple
+        ) -> tuple[tuple[Array, Array], Array]:
             query_block, query_ids, d_out_block, lse_block, delta_block = query
             scores = _scores(query_block, key_block, query_ids, key_ids)
             p = jnp.exp(scores - lse_block[..., None])
@@ -99,9 +101,8 @@ def _backward(saved: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
             return (d_k, d_v), _dot("bhqk,bhkd->bhqd", d_scores, key_block)
 
         start = (jnp.zeros(key_block.shape), jnp.zeros(key_block.shape))
-        queries = (q, ids, d_out, lse, delta)
-        d_kv, d_q_part = jax.lax.scan(visit, start, queries)
-        return d_q + d_q_part, d_kv
+        d_kv, d_q_parts = jax.lax.scan(visit, start, (q, ids, d_out, lse, delta))
+        return d_q + d_q_parts, d_kv
 
     d_q, (d_k, d_v) = jax.lax.scan(one_key_block, jnp.zeros(q.shape), (k, v, ids))
     return d_q.astype(q.dtype), d_k.astype(k.dtype), d_v.astype(v.dtype), None

@@ -6,6 +6,7 @@ scans over. It refuses, with a sentence, what it has no use for.
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -48,14 +49,23 @@ def time_features(
 class TimeEmbedding(nnx.Module):
     """t in [0, 1] -> a vector: sinusoids of 1000 t, then a two-layer MLP, float32."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        *,
+        constrain: types.Constrain = types.keep_placement,
+        rngs: nnx.Rngs,
+    ):
         small = nnx.initializers.normal(0.02)
-        arguments = {"kernel_init": small, "precision": EXACT, "rngs": rngs}
-        self.hidden = linear(TIME_DIMS, width, ("time", "embed"), **arguments)
-        self.out = linear(width, width, ("signal", "embed"), **arguments)
+        make = partial(linear, kernel_init=small, precision=EXACT, rngs=rngs)
+        self.hidden = make(TIME_DIMS, width, ("time", "embed"))
+        self.out = make(width, width, ("signal", "embed"))
+        self.constrain = constrain
 
     def __call__(self, t: Float[Array, " B"]) -> Float[Array, "B D"]:
-        return self.out(jax.nn.silu(self.hidden(time_features(TIME_SCALE * t))))
+        hidden = self.hidden(time_features(TIME_SCALE * t))
+        hidden = self.constrain(hidden, ("batch", "embed"))
+        return self.constrain(self.out(jax.nn.silu(hidden)), ("batch", "embed"))
 
 
 class LabelEmbedding(nnx.Module):
@@ -87,9 +97,10 @@ class AdaLNZero(nnx.Module):
         num_classes: int,
         label_scale: float,
         num_branches: int = 2,
+        constrain: types.Constrain = types.keep_placement,
         rngs: nnx.Rngs,
     ):
-        self.time = TimeEmbedding(width, rngs=rngs)
+        self.time = TimeEmbedding(width, constrain=constrain, rngs=rngs)
         self.label = LabelEmbedding(num_classes, width, scale=label_scale, rngs=rngs)
         columns = 3 * num_branches * width
         self.kernel = nnx.Param(
@@ -99,6 +110,7 @@ class AdaLNZero(nnx.Module):
         self.bias = nnx.Param(
             jnp.zeros((depth, columns)), out_sharding=("layers", "modulation")
         )
+        self.constrain = constrain
         self.head = linear(
             width,
             2 * width,
@@ -116,13 +128,15 @@ class AdaLNZero(nnx.Module):
         label = conditioning.label
         if label is None:
             label = jnp.full(t.shape, self.label.num_classes, jnp.int32)
-        signal = jax.nn.silu(self.time(t) + self.label(label))
+        row = self.constrain(self.label(jnp.asarray(label)), ("batch", "embed"))
+        signal = jax.nn.silu(self.time(t) + row)
         layers = jnp.einsum("bd,ldm->lbm", signal, self.kernel[...], precision=EXACT)
-        layers = layers + self.bias[:, None]
+        layers = self.constrain(layers + self.bias[:, None], ("layers", "batch", None))
+        head = self.constrain(self.head(signal), ("batch", None))
         (depth, batch, _), width = layers.shape, signal.shape[-1]
         return Modulations(
             layers=layers.reshape(depth, batch, -1, width),
-            head=self.head(signal).reshape(batch, 2, width),
+            head=head.reshape(batch, 2, width),
         )
 
 

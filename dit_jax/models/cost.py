@@ -1,8 +1,9 @@
 """What a model costs, counted by formula: parameters and multiply-adds.
 
-Letters: L layers, D width, F MLP width, N tokens, P numbers in a patch. One multiply-add
-(MAC) is two floating-point operations; norms, softmax and activations are not counted,
-nor is recomputation in the backward pass.
+Letters: L layers, D width, F MLP width, N tokens, P numbers in a patch. One
+multiply-add (MAC) is two floating-point operations; norms, softmax and activations are
+not counted, nor is recomputation in the backward pass. A published "GFLOPs" of the DiT
+family is a count of multiply-adds.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ def joint_cost(
     *size, channels = latent_shape
     patch, L, D = values["patch"], values["depth"], values["width"]
     F = round(D * values["mlp_ratio"])
-    N = math.prod(token_grid(tuple(size), patch))
+    N = math.prod(token_grid(size, patch))
     P_in = math.prod(patch) * channels
     P_out = math.prod(patch) * (out_channels or channels)
     qk_scales = 2 * (D // values["num_heads"]) if values["qk_norm"] else 0

@@ -15,7 +15,7 @@ from jaxtyping import DTypeLike
 from dit_jax import types
 from dit_jax.errors import UserError
 from dit_jax.models.attention import SelfAttention
-from dit_jax.models.blocks import MLP, Block
+from dit_jax.models.blocks import MLP, Block, LayerFactory
 from dit_jax.models.conditioning import AdaLNZero
 from dit_jax.models.positions import Rotary, axis_split
 from dit_jax.models.primitives import NoNorm, RMSNorm
@@ -74,7 +74,7 @@ def build(
 ) -> VideoTransformer:
     width, depth = values["width"], values["depth"]
     placed = {"width": width, "dtype": dtype, "constrain": constrain}
-    layers = {
+    layers: dict[str, LayerFactory] = {
         "attention": partial(
             SelfAttention,
             num_heads=values["num_heads"],
@@ -94,6 +94,7 @@ def build(
             depth=depth,
             num_classes=num_classes,
             label_scale=values["label_scale"],
+            constrain=constrain,
         ),
         stack=partial(
             Straight,

@@ -5,6 +5,7 @@ grid is (T / pt, H / ph, W / pw); N tokens = the grid's product, frames slowest.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -16,7 +17,7 @@ from dit_jax.models.primitives import layer_norm, linear, modulate
 Triple = tuple[int, int, int]
 
 
-def token_grid(size: Triple, patch: Triple) -> Triple:
+def token_grid(size: Sequence[int], patch: Triple) -> Triple:
     """Tokens along (T, H, W); ValueError where the patch does not divide."""
     if any(length % step for length, step in zip(size, patch, strict=True)):
         raise ValueError(
@@ -80,5 +81,5 @@ class Head(nnx.Module):
         return self.out(modulate(layer_norm(x), shift, scale)).astype(jnp.float32)
 
 
-def _by(numbers: Triple) -> str:
+def _by(numbers: Sequence[int]) -> str:
     return "x".join(str(number) for number in numbers)

@@ -45,12 +45,13 @@ def spread(tables: list[Array], grid: Triple) -> Float[Array, "N d"]:
     Broadcast on the device: tables of 75,000 tokens as constants would swell the
     compiled program by tens of megabytes.
     """
-    shapes = [(-1, 1, 1), (1, -1, 1), (1, 1, -1)]
+    t, h, w = grid
+    shapes = [(t, 1, 1), (1, h, 1), (1, 1, w)]
     columns = [
         jnp.broadcast_to(table.reshape(*shape, table.shape[1]), (*grid, table.shape[1]))
         for table, shape in zip(tables, shapes, strict=True)
     ]
-    return jnp.concatenate(columns, axis=-1).reshape(int(np.prod(grid)), -1)
+    return jnp.concatenate(columns, axis=-1).reshape(t * h * w, -1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Named models: one table from a name to its parts and their values.
 
-A name is `<preset>/<pt>x<ph>x<pw>`, e.g. `joint-b/1x2x2`. Any value of the preset can be
-overridden; an override of None means the preset's value. In a config the overrides are
-the `model.*` keys.
+A name is `<preset>/<pt>x<ph>x<pw>`, e.g. `joint-b/1x2x2`. Any value of the preset can
+be overridden; an override of None means the preset's value. In a config the overrides
+are the `model.*` keys.
 """
 
 import dataclasses
@@ -128,7 +128,7 @@ def _parse_patch(name: str, patch: str) -> Triple:
     parts = patch.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
         raise UserError(
-            f"model.preset {name!r} has no patch of the form <frames>x<height>x<width>; "
+            f"model.preset {name!r} has no patch of <frames>x<height>x<width>; "
             f"change it to, for example, '{name.partition('/')[0]}/1x2x2'"
         )
     t, h, w = map(int, parts)
@@ -148,5 +148,7 @@ def _like(old: Any, new: Any, key: str) -> Any:
     if isinstance(old, float) and type(new) is int:
         return float(new)
     if type(new) is not type(old):
-        raise UserError(f"{key} is {new!r}; change it to a {type(old).__name__}")
+        raise UserError(
+            f"{key} is {new!r}; change it to a value of type {type(old).__name__}"
+        )
     return new

@@ -5,12 +5,15 @@ modulation are float32 whatever the compute dtype. Every parameter carries the l
 names of its dims (`out_sharding`), which `parallel` maps to mesh axes.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 EPSILON = 1e-6
+XAVIER = nnx.initializers.xavier_uniform()
 
 
 def linear(
@@ -19,9 +22,9 @@ def linear(
     axes: tuple[str, str],
     *,
     rngs: nnx.Rngs,
-    kernel_init: nnx.Initializer = nnx.initializers.xavier_uniform(),
+    kernel_init: Callable[..., Array] = XAVIER,
     dtype: DTypeLike = jnp.float32,
-    precision: jax.lax.PrecisionLike = None,
+    precision: jax.lax.Precision | None = None,
 ) -> nnx.Linear:
     """A biased linear map, Xavier-uniform kernel and zero bias unless told otherwise.
 

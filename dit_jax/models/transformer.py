@@ -48,7 +48,7 @@ class VideoTransformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         *size, channels = latent_shape
-        token_grid(tuple(size), patch)
+        token_grid(size, patch)  # refuses before any parameter is made
         out_channels = out_channels or channels
         self.embedding = patch_embedding(channels, patch, width, dtype=dtype, rngs=rngs)
         self.conditioning = conditioning(rngs=rngs)

@@ -153,7 +153,7 @@ def _short(found: PartitionSpec) -> str:
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """The rows of the global batch that the devices of this process hold, sorted."""
     indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-    slices = [index[0].indices(batch_size) for index in indices.values()]
+    slices = [index[0].indices(batch_size) for index in indices.values() if index]
     return np.unique(np.concatenate([np.arange(*s) for s in slices]))
 
 
@@ -162,7 +162,8 @@ def to_global(mesh: Mesh, rows: np.ndarray, batch_size: int, tree: Any) -> Any:
     sharding = batch_sharding(mesh)
 
     def place(local: np.ndarray) -> Array:
-        def piece(index: tuple[slice, ...]) -> np.ndarray:
+        def piece(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
             start, stop, _ = index[0].indices(batch_size)
             first = int(np.searchsorted(rows, start))
             return local[first : first + stop - start]

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.diffusion.predictions import PREDICTIONS
@@ -22,8 +23,6 @@ from dit_jax.training import optimizer as optimizer_lib
 from dit_jax.training.objective import Objective
 from dit_jax.training.state import TrainState, init_sharded
 from dit_jax.training.step import TrainStep, make_train_step
-
-Config = config_lib.ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)

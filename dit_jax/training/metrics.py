@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -66,7 +67,9 @@ class Logger:
             self.write(step)
 
     def write(self, step: int) -> None:
-        values = {"step": step} | summarise(jax.device_get(self.pending))
+        values: dict[str, Any] = {"step": step} | summarise(
+            jax.device_get(self.pending)
+        )
         values |= self._speed(len(self.pending)) | self.reported
         self.pending, self.reported = [], {}
         if not math.isfinite(values["loss"]):
@@ -125,7 +128,7 @@ class Logger:
 
 def summarise(metrics: list[Metrics]) -> dict[str, float]:
     """Means over steps; the bucketed loss is a mean over examples."""
-    buckets = np.sum([m["bucket"] for m in metrics], axis=0, dtype=np.float64)
+    buckets = np.asarray([m["bucket"] for m in metrics], np.float64).sum(axis=0)
     values = {
         name: float(np.mean([m[name] for m in metrics], dtype=np.float64))
         for name in ("loss", "grad_norm")

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from dit_jax import models
 from dit_jax.models import presets
@@ -52,8 +53,6 @@ def test_an_abstract_model_has_the_structure_of_a_built_one_and_no_arrays():
 
 
 def test_the_same_seed_gives_the_same_parameters_and_another_seed_others(small):
-    import flax.nnx as nnx
-
     (_, first), (_, same), (_, other) = (
         small(False, rngs=nnx.Rngs(seed)) for seed in (0, 0, 1)
     )
