@@ -66,7 +66,7 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # The noise process, what the model predicts, and where the error is measured.
     config.diffusion = ConfigDict()
-    config.diffusion.process = "rectified_flow"  # rectified_flow | vp
+    config.diffusion.process = "rectified_flow"  # | variance_preserving
     config.diffusion.prediction = "velocity"  # eps | x0 | v | velocity
     config.diffusion.loss = "velocity"  # the target of the squared error
     config.diffusion.times = "logit_normal"  # uniform | logit_normal

@@ -71,14 +71,24 @@ class TimeEmbedding(nnx.Module):
 class LabelEmbedding(nnx.Module):
     """A table of num_classes + 1 rows, N(0, scale); the last row is the null label."""
 
-    def __init__(self, num_classes: int, width: int, *, scale: float, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        num_classes: int,
+        width: int,
+        *,
+        scale: float,
+        constrain: types.Constrain = types.keep_placement,
+        rngs: nnx.Rngs,
+    ):
         draw = nnx.initializers.normal(scale)(rngs.params(), (num_classes + 1, width))
         self.table = nnx.Param(draw, out_sharding=("labels", "embed"))
         self.num_classes = num_classes
+        self.constrain = constrain
 
     def __call__(self, label: Array) -> Float[Array, "B D"]:
         # NaN, not a silently clamped row, for a label that the table does not have
-        return jnp.take(self.table[...], label, axis=0, mode="fill", fill_value=jnp.nan)
+        table = self.constrain(self.table[...], ("labels", "embed"))
+        return jnp.take(table, label, axis=0, mode="fill", fill_value=jnp.nan)
 
 
 class AdaLNZero(nnx.Module):
@@ -101,7 +111,9 @@ class AdaLNZero(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.time = TimeEmbedding(width, constrain=constrain, rngs=rngs)
-        self.label = LabelEmbedding(num_classes, width, scale=label_scale, rngs=rngs)
+        self.label = LabelEmbedding(
+            num_classes, width, scale=label_scale, constrain=constrain, rngs=rngs
+        )
         columns = 3 * num_branches * width
         self.kernel = nnx.Param(
             jnp.zeros((depth, width, columns)),
@@ -128,8 +140,7 @@ class AdaLNZero(nnx.Module):
         label = conditioning.label
         if label is None:
             label = jnp.full(t.shape, self.label.num_classes, jnp.int32)
-        row = self.constrain(self.label(jnp.asarray(label)), ("batch", "embed"))
-        signal = jax.nn.silu(self.time(t) + row)
+        signal = jax.nn.silu(self.time(t) + self.label(jnp.asarray(label)))
         layers = jnp.einsum("bd,ldm->lbm", signal, self.kernel[...], precision=EXACT)
         layers = self.constrain(layers + self.bias[:, None], ("layers", "batch", None))
         head = self.constrain(self.head(signal), ("batch", None))

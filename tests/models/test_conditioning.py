@@ -29,9 +29,12 @@ def test_time_features_are_cosines_then_sines_of_falling_frequencies():
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-def test_times_a_thousandth_apart_are_told_apart():
-    features = conditioning.time_features(1000.0 * jnp.array([0.5, 0.501]))
-    assert np.abs(features[0] - features[1]).max() > 0.1
+def test_a_time_in_0_1_is_embedded_as_step_0_to_1000():
+    embed = conditioning.TimeEmbedding(8, rngs=nnx.Rngs(0))
+    angles = np.array([[250.0], [1000.0]]) * 1e4 ** (-np.arange(128) / 128)
+    waves = jnp.float32(np.concatenate([np.cos(angles), np.sin(angles)], -1))
+    expected = embed.out(jax.nn.silu(embed.hidden(waves)))
+    np.testing.assert_allclose(embed(T), expected, atol=1e-6)
 
 
 def test_modulations_are_zero_at_init_for_any_time_and_label():
