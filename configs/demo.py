@@ -19,22 +19,20 @@ def get_config(argument: str = ""):
         "packaged:carphone",
         "packaged:band",
     )
-    config.prepare.hop = 1
+    config.prepare.hop = 4  # whole latent frames: windows share their latents
     config.prepare.validation = 0.2
     config.prepare.validation_hop = 1
     config.codec.channels = 96
-    config.model.preset = "joint-tiny/1x2x2"
+    config.model.preset = "joint-tiny/2x2x2"
     config.diffusion.prediction = "x0"
     config.diffusion.loss = "x0"
     config.diffusion.times_mean = 0.4
-    config.train.num_steps = 6000
+    config.train.num_steps = 4500
     config.train.batch_size = 8
     config.optimizer.learning_rate = 1.5e-3
     config.optimizer.warmup_steps = 100
     config.optimizer.b2 = 0.95
     config.optimizer.ema_decay = 0.997
-    config.mesh.data = -1
-    config.mesh.fsdp = 1
     config.log.every_steps = 100
     config.checkpoint.every_steps = 1000
     config.checkpoint.keep = 2
