@@ -124,4 +124,4 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
     config.sample.t_max = 1.0  # where sampling starts; below 1 for eps on flows
     config.sample.batch_size = 16
-    return config
+    return config.lock()

@@ -37,6 +37,7 @@ def get_config(argument: str = ""):
     config.checkpoint.every_steps = 1000
     config.checkpoint.keep = 2
     config.validation.every_steps = 1000
-    config.sample.shift = 2.0
+    config.sample.guidance = 1.5
+    config.sample.shift = 3.0
     config.sample.batch_size = 32
     return config

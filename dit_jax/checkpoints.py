@@ -5,7 +5,6 @@ nothing of training: a checkpoint is a set of items, each a tree of arrays or JS
 each can be read alone and onto any mesh.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,15 +17,25 @@ from dit_jax.errors import DataError, StorageError, UserError
 FOLDER = "checkpoints"
 
 
+def has_any(workdir: files.PathLike) -> bool:
+    """Whether a durable checkpoint is there, without opening anything."""
+    folder = files.path(workdir) / FOLDER
+    return folder.exists() and any(entry.name.isdigit() for entry in folder.iterdir())
+
+
 class Checkpoints:
-    """The checkpoints of one run folder; `keep` newest ones stay."""
+    """The checkpoints of one run folder. A writer keeps the `keep` newest ones; without
+    `keep` it only reads."""
 
     def __init__(self, workdir: files.PathLike, *, keep: int | None = None):
-        self.folder = files.path(os.path.abspath(os.fspath(workdir))) / FOLDER
-        if not files.is_local(workdir):
-            self.folder = files.path(workdir) / FOLDER
+        self.folder = files.path(files.absolute(workdir)) / FOLDER
+        is_writer = keep is not None
+        # A reader must not clean up what another process is just saving.
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=keep is not None
+            max_to_keep=keep,
+            cleanup_tmp_directories=is_writer,
+            create=is_writer,
+            read_only=not is_writer,
         )
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -72,10 +81,14 @@ class Checkpoints:
 
     def shapes(self, step: int, name: str) -> dict[str, tuple[int, ...]]:
         """`{path: shape}` of a stored tree, without reading it."""
-        metadata = self.manager.item_metadata(step)[name]
-        flat, _ = jax.tree_util.tree_flatten_with_path(
-            getattr(metadata, "tree", metadata)
-        )
+        folder = self.folder / str(step) / name
+        with ocp.StandardCheckpointer() as reader:
+            metadata = reader.metadata(folder)
+        tree = getattr(metadata, "item_metadata", metadata)
+        tree = getattr(tree, "tree", tree)
+        if tree is None:
+            raise DataError(f"{folder} has no metadata; use another step")
+        flat, _ = jax.tree_util.tree_flatten_with_path(tree)
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
             for path, leaf in flat
@@ -97,7 +110,10 @@ class Checkpoints:
 
     def close(self) -> None:
         self.wait()
-        self.manager.close()
+        try:
+            self.manager.close()
+        except (OSError, ValueError) as error:
+            raise self._storage_error(error) from error
 
     def _storage_error(self, error: Exception) -> StorageError:
         return StorageError(

@@ -6,6 +6,8 @@ converts between the two.
 """
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -48,8 +50,11 @@ class CodecSpec:
                     f"codec {self.name!r} has {len(value)} values of {field} for "
                     f"{self.channels} channels; its specification was edited"
                 )
-        if not all(value > 0 for value in self.scale):
-            raise DataError(f"codec {self.name!r} has a scale that is not positive")
+        if not all(0 < value < math.inf for value in self.scale):
+            raise DataError(
+                f"codec {self.name!r} has a scale that is not positive and finite; fit "
+                "the codec anew"
+            )
 
     def normalize(self, raw: AnyArray) -> AnyArray:
         """`(raw - mean) / scale` over the last axis, float32, numpy or JAX."""
@@ -90,6 +95,15 @@ class CodecSpec:
         return (
             np.asarray(self.mean, np.float32).reshape(shape),
             np.asarray(self.scale, np.float32).reshape(shape),
+        )
+
+
+def require_block(block: Sequence[int]) -> None:
+    """UserError unless a codec's block has three positive sides."""
+    if len(block) != 3 or min(block) < 1:
+        raise UserError(
+            f"codec.block is {tuple(block)}; give (frames, height, width), each at "
+            "least 1"
         )
 
 

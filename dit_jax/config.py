@@ -6,8 +6,10 @@ and never runs the file again.
 """
 
 import ast
+import copy
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import sys
@@ -43,17 +45,29 @@ def _run_config_file(file: str, argument: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, KeyError, AttributeError) as error:
+        if not hasattr(module, "get_config"):
+            raise UserError(f"config {file!r} has no function get_config(arg); add one")
+        config = module.get_config(argument)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's Python can raise
         raise UserError(
             f"config {file!r} does not load: {_sentence(error)}; correct the file"
         ) from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"config {file!r} has no function get_config(arg); add one")
-    return module.get_config(argument)
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config of {file!r} returned {type(config).__name__}; return the "
+            "ConfigDict of configs/common.py with your changes"
+        )
+    return config
 
 
 def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    """Kind and text of an error, without the listing in the middle of long ones."""
+    # a KeyError inside another error is quoted, and so are its line ends
+    lines = str(error).strip("'").replace("\\n", "\n").splitlines() or [""]
+    text = lines[0].partition(" Other fields present")[0]
+    return " ".join([f"{type(error).__name__}: {text}", *lines[1:][-1:]])
 
 
 def parse_argument(argument: str, *, default: str, choices: tuple[str, ...]) -> str:
@@ -69,7 +83,7 @@ def parse_argument(argument: str, *, default: str, choices: tuple[str, ...]) -> 
 
 def override(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
     """A locked copy with `{"train.num_steps": "20"}` style values read by type."""
-    config = ConfigDict(config)
+    config = copy.deepcopy(config)  # ConfigDict(config) would share its sections
     for key, text in overrides.items():
         *parents, leaf = key.split(".")
         section = config
@@ -109,12 +123,12 @@ def _read_value(text: str, kind: type, present: Any, key: str) -> Any:
         if kind is int:
             return int(text)
         if kind is float:
-            return float(text)
+            return _finite(text)
         if kind is str:
             return text
         if kind in (tuple, list):
             return _read_tuple(text, present)
-        return ast.literal_eval(text)
+        return _read_untyped(text)
     except (ValueError, KeyError, SyntaxError) as error:
         raise UserError(
             f"config.{key}={text!r} is not a {kind.__name__}; the present value is "
@@ -122,12 +136,28 @@ def _read_value(text: str, kind: type, present: Any, key: str) -> Any:
         ) from error
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _read_untyped(text: str) -> Any:
+    """For a value that was None when it was stored: a literal, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def _read_tuple(text: str, present: Any) -> tuple[Any, ...]:
     """`(4,8,8)`, `4,8,8` or `name,name`; elements have the type of the present ones."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        value = tuple(part.strip() for part in text.strip("()").split(",") if part)
+        inside = text[1:-1] if text[:1] + text[-1:] == "()" else text
+        value = tuple(part.strip() for part in inside.split(",") if part)
     value = value if isinstance(value, (tuple, list)) else (value,)
     kinds = {type(item) for item in present or ()}
     if kinds and not {type(item) for item in value} <= kinds:
@@ -168,10 +198,15 @@ def read_snapshot(folder: files.PathLike) -> dict[str, Any]:
     file = files.path(folder) / SNAPSHOT
     files.require(file, "run snapshot", "give the --workdir of a training run")
     snapshot = files.read_json(file)
-    if not isinstance(snapshot, dict) or snapshot.get("format_version") != 1:
+    parts = {"config": dict, "dataset": dict, "format_version": int}
+    if (
+        not isinstance(snapshot, dict)
+        or not all(isinstance(snapshot.get(k), kind) for k, kind in parts.items())
+        or snapshot["format_version"] != FORMAT_VERSION
+    ):
         raise DataError(
-            f"{os.fspath(file)} is not a run snapshot of format {FORMAT_VERSION}; "
-            "use the version of dit_jax that wrote it"
+            f"{os.fspath(file)} is not a run snapshot of format {FORMAT_VERSION}; it "
+            "was edited, or use the version of dit_jax that wrote it"
         )
     snapshot["config"] = _from_plain(snapshot["config"]).lock()
     return snapshot

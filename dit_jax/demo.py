@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from dit_jax import files, program
 from dit_jax.codecs.pixels import to_uint8, to_unit
 from dit_jax.data.pixels import clips_of_records
 from dit_jax.data.reader import Reader
-from dit_jax.errors import EXIT_CODES, UserError
+from dit_jax.errors import UserError
 from dit_jax.evaluation.features import Extractor
 from dit_jax.evaluation.fvd import fvd
 from dit_jax.evaluation.nearest import is_memorised, label_accuracy, nearest
@@ -42,10 +43,9 @@ Clips = UInt8[np.ndarray, "N F Hp Wp 3"]
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r} is not understood; flags start with --")
+    program.refuse_words(arguments)
     start = time.monotonic()
-    output = os.path.abspath(FLAGS.output or OUTPUT)
+    output = files.absolute(FLAGS.output or OUTPUT)
     data, workdir, samples = (
         os.path.join(output, name) for name in ("data", "train", "samples")
     )
@@ -85,12 +85,16 @@ def run_stage(verb: str, *arguments: str) -> None:
     command = [sys.executable, "-m", f"dit_jax.{verb}", *arguments]
     program.say("", f"$ python {shlex.join(command[1:])}")
     environment = {"JAX_NUM_CPU_DEVICES": str(min(2, os.cpu_count() or 1))}
-    code = subprocess.run(command, env=environment | os.environ, check=False).returncode
+    # From here on a Ctrl-C is the stage's, which needs the time to save.
+    stage = subprocess.Popen(command, env=environment | os.environ)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: stage.send_signal(number))
+    code = stage.wait()
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if code:
-        known = {number: kind for kind, number in reversed(EXIT_CODES.items())}
-        raise known.get(code, RuntimeError)(
-            f"{verb} ended with exit code {code}; its own message is above"
-        )
+        program.say(f"{verb} ended with exit code {code}; its own message is above")
+        sys.exit(code if code > 0 else 128 - code)
 
 
 def proportional_labels(

@@ -20,8 +20,8 @@ from dit_jax.errors import UserError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("real", None, "The reference videos.")
-flags.DEFINE_string("fake", None, "The videos to be judged.")
+flags.DEFINE_string("real", None, "the reference videos")
+flags.DEFINE_string("fake", None, "the videos to be judged")
 flags.DEFINE_integer(
     "num", None, "Clips a side, drawn with --seed; all when not given.", lower_bound=2
 )
@@ -37,6 +37,7 @@ flags.DEFINE_string("only", None, "The golden to verify: A (minutes) or B (secon
 
 def main(arguments: list[str]) -> None:
     command = arguments[0] if arguments else ""
+    program.refuse_config()
     errors.choose(COMMANDS, command, "the command")(arguments[1:])
 
 
@@ -46,7 +47,7 @@ def run_fvd(arguments: list[str]) -> None:
     from dit_jax.evaluation.videos import open_videos
     from dit_jax.weights import i3d_kinetics400
 
-    _require_no_more(arguments)
+    program.refuse_words(arguments)
     seed = FLAGS.seed or 0
     sides = []
     for name in ("real", "fake"):
@@ -59,10 +60,9 @@ def run_fvd(arguments: list[str]) -> None:
             f"{name}: {len(videos)} of {videos.available} clips from {videos.source} "
             f"({videos.container}), first {FLAGS.num_frames} frames"
         )
-    program.say(
-        f"extractor: I3D of Kinetics-400, {i3d_kinetics400.find_weights(FLAGS.weights)}"
-    )
-    extractor = Extractor(i3d_kinetics400.load(FLAGS.weights))
+    weights = _weights()
+    program.say(f"extractor: I3D of Kinetics-400, {weights}")
+    extractor = Extractor(i3d_kinetics400.load(weights))
     result = fvd(
         *sides, extractor=extractor, ddof=FLAGS.ddof, seed=seed, progress=Progress()
     )
@@ -76,11 +76,11 @@ def run_verify(arguments: list[str]) -> None:
     from dit_jax.evaluation.goldens import CASES
     from dit_jax.weights import i3d_kinetics400
 
-    _require_no_more(arguments)
+    program.refuse_words(arguments)
     if FLAGS.only is not None and FLAGS.only not in CASES:
         program.say(f"no golden is called {FLAGS.only!r}; known: {', '.join(CASES)}")
         sys.exit(2)
-    extractor = Extractor(i3d_kinetics400.load(FLAGS.weights))
+    extractor = Extractor(i3d_kinetics400.load(_weights()))
     program.say(f"I3D weights verified, sha256 {extractor.weights_sha256}")
     failed = 0
     for case in [FLAGS.only] if FLAGS.only else CASES:
@@ -118,6 +118,9 @@ def run_compare(arguments: list[str]) -> None:
         f"{a['scores']['standard_error']} and {b['scores']['standard_error']}"
     )
 
+
+RESULT = {"metric": str, "value": float | int, "scores": dict, "protocol": dict}
+"""What a result file must hold, by type."""
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "fvd": run_fvd,
@@ -157,19 +160,33 @@ def _write(record: dict, default_name: str) -> None:
 
 
 def _read_result(name: str) -> dict:
-    record = files.read_json(files.require(name, "result file", "check the path"))
-    missing = {"metric", "value", "scores", "protocol"} - set(record)
-    if missing:
+    found = files.require(name, "result file", "check the path")
+    if found.is_dir():
+        raise UserError(f"{name!r} is a folder; give a file that `evaluate fvd` wrote")
+    record = files.read_json(found)
+    known = record if isinstance(record, dict) else {}
+    wrong = [k for k, kind in RESULT.items() if not isinstance(known.get(k), kind)]
+    if not wrong and "standard_error" not in record["scores"]:
+        wrong = ["scores.standard_error"]
+    if wrong:
         raise UserError(
-            f"{name!r} is no result file, it lacks {', '.join(sorted(missing))}; give "
-            "what `evaluate fvd` wrote"
+            f"{name!r} is no result file, its {', '.join(wrong)} are missing or of "
+            "another type; give what `evaluate fvd` wrote"
         )
     return record
 
 
-def _require_no_more(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r} was not expected; write --name=value")
+def _weights() -> files.PathLike:
+    """The I3D weight file; UserError when there is none, or a folder of that name."""
+    from dit_jax.weights import i3d_kinetics400
+
+    found = i3d_kinetics400.find_weights(FLAGS.weights)
+    if files.path(found).is_dir():
+        raise UserError(
+            f"--weights is {FLAGS.weights!r}, a folder; give the weight file itself or "
+            "leave --weights out"
+        )
+    return found
 
 
 if __name__ == "__main__":

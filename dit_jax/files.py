@@ -26,6 +26,22 @@ def is_local(name: PathLike) -> bool:
     return "://" not in os.fspath(name)
 
 
+def absolute(name: PathLike) -> str:
+    """The path from the root, `~` expanded; a URL as it is."""
+    if not is_local(name):
+        return os.fspath(name)
+    return os.path.abspath(os.path.expanduser(name))
+
+
+def append_line(name: PathLike, line: str) -> None:
+    """Adds one line to a local file."""
+    try:
+        with open(name, "a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise storage_error(error, name) from error
+
+
 def require(name: PathLike, what: str, remedy: str) -> epath.Path:
     """The path, or one sentence that says what is missing and what to do."""
     found = path(name)

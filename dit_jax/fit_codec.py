@@ -17,8 +17,8 @@ from dit_jax.data.sources.clips import ClipSettings
 from dit_jax.errors import UserError
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main(arguments: list[str]) -> None:
+    program.refuse_words(arguments)
     fit(program.config(), program.require_flag("output"))
 
 
@@ -29,7 +29,7 @@ def fit(config: config_lib.ConfigDict, output: str) -> codecs.Codec:
     if codec_settings.pop("path") is not None:
         raise UserError("codec.path is set, so there is nothing to fit; leave it out")
     settings.require_blocks(codec_settings["block"])
-    pca_fit.require_channels(codec_settings["block"], codec_settings["channels"])
+    pca_fit.require_settings(**codec_settings)
     if (files.path(output) / codecs.SPEC_FILE).exists():
         raise UserError(f"{output!r} already holds a codec; choose another --output")
     sources, excluded = collection.find_sources(settings)

@@ -28,8 +28,8 @@ from dit_jax.data.sources.collection import Collection
 from dit_jax.errors import UserError
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main(arguments: list[str]) -> None:
+    program.refuse_words(arguments)
     if program.FLAGS.num_processes not in (None, 1):
         raise UserError(
             "prepare runs as one process; leave out --num_processes, --process_id and "
@@ -47,7 +47,7 @@ def prepare(config: config_lib.ConfigDict, output: str) -> Manifest:
     codec = None if codec_path is None else codecs.load(codec_path)
     if codec is None:
         settings.require_blocks(codec_settings["block"])
-        pca_fit.require_channels(codec_settings["block"], codec_settings["channels"])
+        pca_fit.require_settings(**codec_settings)
     else:
         settings.require_blocks(codec.spec.compression)
     records.require_latent_dtype(storage["latent_dtype"])

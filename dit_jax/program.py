@@ -35,7 +35,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     try:
         positional = _parse(arguments)
         logging.use_absl_handler()
-        logging.set_verbosity(logging.INFO if FLAGS.debug else logging.WARNING)
+        logging.set_verbosity(logging.INFO if FLAGS.debug else logging.ERROR)
         _join_hosts()
         main(positional)
     except KeyboardInterrupt:
@@ -64,8 +64,23 @@ def require_flag(name: str) -> str:
     """The value of a flag that this program cannot do without."""
     value = FLAGS[name].value
     if value in (None, ""):
-        raise UserError(f"--{name} is missing; {FLAGS[name].help}")
+        raise UserError(f"--{name} is missing; give it: {FLAGS[name].help}")
     return value
+
+
+def refuse_config() -> None:
+    """For programs that read no config: none may be given and then be ignored."""
+    if FLAGS.config is not None or _overrides:
+        given = "--config" if FLAGS.config else f"--config.{next(iter(_overrides))}"
+        raise UserError(f"{given} means nothing to this program; leave it out")
+
+
+def refuse_words(arguments: Sequence[str]) -> None:
+    """For programs that take flags only."""
+    if arguments:
+        raise UserError(
+            f"{arguments[0]!r} is not understood; flags start with --, see --help"
+        )
 
 
 def say(*lines: str) -> None:
@@ -119,9 +134,8 @@ def _stop(text: str, code: int) -> None:
     prefix = f"[process {process}] " if process is not None else ""
     print(f"{prefix}{text}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    if process is not None:  # a peer that waits in a collective must not hold us
-        os._exit(code)
-    sys.exit(code)
+    # At once: neither a peer in a collective nor a thread of a library may hold us.
+    os._exit(code)
 
 
 def _print_help() -> None:

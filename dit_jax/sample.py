@@ -10,6 +10,7 @@ comes from the run's `sample.*` config.
 
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,11 +41,14 @@ flags.DEFINE_bool("mp4", True, "Write one mp4 a clip (lossy; for looking).")
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r} is not understood; flags start with --")
+    program.refuse_words(arguments)
+    program.refuse_config()
     workdir, output = program.require_flag("workdir"), program.require_flag("output")
-    if FLAGS.num < 1:
-        raise UserError(f"--num is {FLAGS.num}; give at least 1")
+    for name in ("num", "sheet_rows"):
+        if getattr(FLAGS, name) < 1:
+            raise UserError(f"--{name} is {getattr(FLAGS, name)}; give at least 1")
+    if FLAGS.guidance is not None and not math.isfinite(FLAGS.guidance):
+        raise UserError(f"--guidance is {FLAGS.guidance}; give a finite number")
     devices = mesh.build(data=-1, fsdp=1, context=1, tensor=1)
     run = run_folder.load(workdir, devices, step=FLAGS.step, weights=FLAGS.weights)
     labels = read_labels(FLAGS.labels, run.classes, FLAGS.num)
@@ -71,8 +75,9 @@ def sampling_options(run: Run, num_devices: int) -> dict[str, Any]:
     for name in ("steps", "guidance", "shift", "sampler"):
         if FLAGS[name].value is not None:
             options[name] = FLAGS[name].value
-    batches = -(-options["batch_size"] // num_devices)
-    return options | {"batch_size": batches * num_devices}
+    # At least the configured batch, and a whole number of rows on every device.
+    rows = -(-options["batch_size"] // num_devices)
+    return options | {"batch_size": rows * num_devices}
 
 
 def read_labels(
@@ -80,13 +85,21 @@ def read_labels(
 ) -> np.ndarray:
     """`num` class numbers; the wanted ones take turns."""
     names = [c["name"] for c in classes]
+    if not classes:
+        if list(wanted) != ["all"]:
+            raise UserError(
+                "--labels is given, but the run has no classes; leave it out"
+            )
+        return np.zeros(num, np.int32)
     if list(wanted) == ["all"]:
-        wanted = [str(i) for i in range(len(classes))] or ["0"]
+        wanted = [str(i) for i in range(len(classes))]
+    if not wanted:
+        raise UserError("--labels is empty; give class numbers or names, or all")
     numbers = []
     for text in wanted:
         if text in names:
             numbers.append(names.index(text))
-        elif text.isdigit() and int(text) < max(len(classes), 1):
+        elif text.isascii() and text.isdigit() and int(text) < len(classes):
             numbers.append(int(text))
         else:
             raise UserError(
@@ -104,7 +117,6 @@ def write(
     arrays = io.BytesIO()
     np.savez(arrays, videos=videos, labels=labels, fps=np.float32(run.fps))
     files.write_bytes(folder / "samples.npz", arrays.getvalue())
-    files.write_json(folder / "samples.json", facts | {"classes": run.classes})
     if FLAGS.mp4:
         for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
             name = f"{i:03}_class{label}.mp4"
@@ -113,11 +125,12 @@ def write(
     blocks = [("sampled", videos[:rows]), *real_blocks(run, labels[:rows])]
     names = [_class_name(run, label) for label in labels[:rows]]
     files.write_bytes(folder / "sheet.png", sheet.png(blocks, names))
+    files.write_json(folder / "samples.json", facts | {"classes": run.classes})
     program.say(f"wrote {output}: sheet.png, samples.npz, {len(videos)} clips")
 
 
 def real_blocks(run: Run, labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Training clips of the same labels; none where the data or its sources are gone."""
+    """Training clips of the same labels; none where their data are gone."""
     path = run.config.data.path
     if path is None or not files.path(path).exists() or not run.classes:
         return []

@@ -7,9 +7,6 @@ A run folder that holds a checkpoint is resumed: its stored config is used, --co
 not needed, and a value that would change what is being trained is refused.
 """
 
-import json
-import os
-import zlib
 from collections.abc import Iterator
 
 import jax
@@ -17,63 +14,51 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict as Config
 
-from dit_jax import codecs, files, program
-from dit_jax import config as config_lib
+from dit_jax import files, program
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.data import manifest as manifest_lib
 from dit_jax.data.loader import Loader, Validation
 from dit_jax.data.manifest import Manifest
 from dit_jax.errors import UserError
-from dit_jax.inference.run_folder import CODEC_FOLDER
-from dit_jax.parallel import hosts, mesh, sharding
-from dit_jax.training import assembly, hooks, loop, metrics, state, stopping, warm_start
+from dit_jax.parallel import mesh, sharding
+from dit_jax.training import assembly, hooks, identity, loop, metrics, state, warm_start
 from dit_jax.training.assembly import Assembly
+from dit_jax.training.stopping import StopRequest
 from dit_jax.training.throughput import Waiting, peak
 from dit_jax.types import Batch
 
-ROOM = "a run keeps two checkpoints at least and"
-
-# What may differ between two starts of one run.
-FREE = (
-    "mesh.",
-    "checkpoint.",
-    "log.",
-    "sample.",
-    "prepare.",
-    "codec.",
-    "data.path",
-    "data.num_threads",
-    "data.prefetch",
-    "validation.every_steps",
-    "train.num_steps",
-)
-
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r} is not understood; flags start with --")
-    workdir = os.path.abspath(program.require_flag("workdir"))
-    config = settings(workdir)
+    """Checks everything first; writes only what can no longer be refused."""
+    stop = StopRequest()
+    program.refuse_words(arguments)
+    workdir = files.absolute(program.require_flag("workdir"))
+    given = program.config if program.FLAGS.config is not None else None
+    config = identity.settings(workdir, given, program.overrides())
     manifest = manifest_lib.read(_data_path(config))
+    codec = identity.check_data(workdir, config.data.path, manifest)
     run = assembly.assemble(config, latent_facts(manifest), mesh.build(**config.mesh))
-    say_plan(run, config, workdir, manifest)
-    files.require_free_space(workdir, 2 * state.num_bytes(run.abstract_state), ROOM)
-    write_identity(workdir, config, manifest)
+    room = (config.checkpoint.keep + 1) * state.num_bytes(run.abstract_state)
+    files.require_free_space(workdir, room, "the checkpoints of this run")
+    held = identity.lock(workdir)
 
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+    say_plan(run, config, workdir, manifest)
     train_state, first_step = start(run, config, checkpoints)
     if first_step >= config.train.num_steps:
         program.say(f"{workdir} is already at step {first_step}; nothing to do")
         return
-    stop = stopping.StopRequest()
     batches = Waiting(read_batches(run, config, first_step))
+    validation = read_validation(run, config, manifest)
+    identity.write(workdir, config, manifest, codec, first_step)
+
+    logger = make_logger(run, config, workdir, batches, first_step)
+    validate = make_validation(run, config, validation, logger.report)
     save = hooks.Save(
         checkpoints,
         every_steps=config.checkpoint.every_steps,
         num_steps=config.train.num_steps,
-        batch_size=config.train.batch_size,
     )
-    logger = make_logger(run, config, workdir, batches, first_step)
     try:
         loop.train(
             train_state,
@@ -81,44 +66,16 @@ def main(arguments: list[str]) -> None:
             run.train_step,
             first_step=first_step,
             num_steps=config.train.num_steps,
-            hooks=[
-                *make_validation(run, config, manifest, logger.report),
-                logger,
-                save,
-            ],
+            hooks=[validate, logger, save],
             save=save.now,
             stop_requested=stop.requested,
         )
     finally:
         checkpoints.close()
         logger.close()
+    if held is not None:
+        held.close()
     program.say(f"wrote {workdir}: checkpoints/, metrics.jsonl, config.json, codec/")
-
-
-def settings(workdir: str) -> Config:
-    """The resolved config: the one given, or the stored one with overrides on top."""
-    if not config_lib.has_snapshot(workdir):
-        return assembly.resolve(program.config())
-    stored = config_lib.read_snapshot(workdir)["config"]
-    if program.FLAGS.config is None:
-        return _same_run(
-            workdir, stored, config_lib.override(stored, program.overrides())
-        )
-    return _same_run(workdir, stored, assembly.resolve(program.config()))
-
-
-def _same_run(workdir: str, stored: Config, wanted: Config) -> Config:
-    changed = [
-        f"{key} was {old!r}, now {new!r}"
-        for key, (old, new) in config_lib.differences(stored, wanted).items()
-        if not key.startswith(FREE)
-    ]
-    if changed:
-        raise UserError(
-            f"{workdir} holds another run ({'; '.join(changed[:5])}); give another "
-            "--workdir, or leave these values as they were"
-        )
-    return wanted
 
 
 def _data_path(config: Config) -> str:
@@ -181,37 +138,46 @@ def read_batches(run: Assembly, config: Config, first_step: int) -> Iterator[Bat
     return (sharding.to_global(run.mesh, rows, size, local) for local in loader)
 
 
-def make_validation(
-    run: Assembly, config: Config, manifest: Manifest, report: hooks.Report
-) -> list[hooks.Hook]:
-    """The validation hook, or none for a dataset without validation examples."""
+def read_validation(
+    run: Assembly, config: Config, manifest: Manifest
+) -> tuple[list[hooks.WeightedBatch], int]:
+    """(global batches, number of examples); none of a dataset without validation."""
     if "validation" not in manifest.splits:
         program.say("the dataset has no validation examples: no validation loss")
-        return []
-    settings, size = config.validation, config.validation.batch_size
+        return [], 0
+    size = config.validation.batch_size
     sharding.check_batch(run.mesh, "validation.batch_size", size)
     rows = sharding.local_rows(run.mesh, size)
     examples = Validation(
         config.data.path,
         batch_size=size,
         rows=rows.tolist(),
-        num_examples=settings.num_examples,
+        num_examples=config.validation.num_examples,
     )
     batches = []
     for number, (batch, weight) in enumerate(examples):
         local = (batch, weight, (number * size + rows).astype(np.int32))
         batches.append(sharding.to_global(run.mesh, rows, size, local))
-    validate = hooks.Validate(
+    return batches, len(examples.positions)
+
+
+def make_validation(
+    run: Assembly,
+    config: Config,
+    validation: tuple[list[hooks.WeightedBatch], int],
+    report: hooks.Report,
+) -> hooks.Validate:
+    batches, num_examples = validation
+    return hooks.Validate(
         run.denoiser.bind,
         run.objective,
         batches,
-        num_examples=len(examples.positions),
+        num_examples=num_examples,
         seed=config.seed,
-        every_steps=settings.every_steps,
+        every_steps=config.validation.every_steps,
         num_steps=config.train.num_steps,
         report=report,
     )
-    return [validate]
 
 
 def make_logger(
@@ -245,32 +211,6 @@ def say_plan(run: Assembly, config: Config, workdir: str, manifest: Manifest) ->
         "  parameter, shape, mesh axes, bytes on each chip:",
         *sharding.summary(params, placed),
     )
-
-
-def write_identity(workdir: str, config: Config, manifest: Manifest) -> None:
-    """The snapshot and the codec; refuses data that the run was not trained on."""
-    facts = {
-        "latent_shape": manifest.latent_shape,
-        "classes": [entry.to_json() for entry in manifest.classes],
-        "fps": manifest.fps,
-        "fingerprint": manifest.fingerprint,
-        "codec": manifest.codec.to_json(),
-    }
-    identity = json.dumps([config.to_dict(), facts["fingerprint"]], sort_keys=True)
-    hosts.require_same("config or data", zlib.crc32(identity.encode()))
-    if config_lib.has_snapshot(workdir):
-        old = config_lib.read_snapshot(workdir)["dataset"]["fingerprint"]
-        if old != manifest.fingerprint:
-            raise UserError(
-                f"{workdir} was trained on dataset {old[:12]}, but {config.data.path} "
-                f"is {manifest.fingerprint[:12]}; give the same data or another "
-                "--workdir"
-            )
-    if hosts.is_first():
-        source = files.path(config.data.path) / CODEC_FOLDER
-        codecs.save(codecs.load(source), files.path(workdir) / CODEC_FOLDER)
-        config_lib.write_snapshot(workdir, config, dataset=facts)
-    hosts.wait("snapshot written")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
         python -m dit_jax.train --config configs/demo.py --workdir runs/two
 
 Every line is prefixed with the process it comes from. The first process that fails
-stops the others, and its exit code is ours; SIGINT and SIGTERM go to all of them.
+stops the others, and its exit code is ours (128 + n where signal n killed it); SIGINT
+and SIGTERM go to all of them. What stands behind the first `--` is the command.
 """
 
 import argparse
@@ -16,29 +17,55 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 GRACE_S = 30  # between asking the others to stop and killing them
+BAD_FLAG = 64  # as the programs of dit_jax say it
+
+
+class Parser(argparse.ArgumentParser):
+    """One sentence and our exit code instead of a usage text and 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(BAD_FLAG)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--num_processes", type=int, default=2)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
-    arguments = parser.parse_args()
-    command = [part for part in arguments.command if part != "--"]
-    if not command or arguments.num_processes < 1:
-        parser.error("give --num_processes of at least 1 and a command after --")
-    return run(command, arguments.num_processes)
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    num_processes = parser.parse_args(sys.argv[1:end]).num_processes
+    command = sys.argv[end + 1 :]
+    if num_processes < 1:
+        parser.error(f"--num_processes is {num_processes}; give at least 1")
+    if not command:
+        parser.error("there is no command; write it after the flags and --")
+    try:
+        return run(command, num_processes)
+    except OSError as error:
+        parser.error(
+            f"{command[0]!r} does not start ({error.strerror}); check the command "
+            "after --"
+        )
 
 
 def run(command: Sequence[str], num_processes: int) -> int:
     """The exit code of the first process that fails, else 0."""
     address = f"127.0.0.1:{free_port()}"
-    processes = [
-        start(command, address, num_processes, index) for index in range(num_processes)
-    ]
+    processes: list[subprocess.Popen] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: [p.send_signal(n) for p in processes])
+        signal.signal(number, lambda n, _: stop(processes, n))
+    try:
+        for index in range(num_processes):
+            processes.append(start(command, address, num_processes, index))
+    except OSError:
+        stop(processes, signal.SIGKILL)
+        raise
     readers = [
         threading.Thread(target=relay, args=(index, process), daemon=True)
         for index, process in enumerate(processes)
@@ -64,6 +91,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # a Ctrl-C reaches them once, through us
     )
@@ -86,7 +114,8 @@ def wait(processes: Sequence[subprocess.Popen]) -> int:
         if deadline is not None and time.monotonic() > deadline:
             stop(processes, signal.SIGKILL)
         time.sleep(0.1)
-    return code or next((p.returncode for p in processes if p.returncode), 0)
+    code = code or next((p.returncode for p in processes if p.returncode), 0)
+    return code if code >= 0 else 128 - code  # as a shell says it
 
 
 def stop(processes: Sequence[subprocess.Popen], number: int) -> None:

@@ -58,8 +58,9 @@ def test_an_edited_spec_is_bad_data():
     value = SPEC.to_json()
     with pytest.raises(DataError, match="2 values of mean for 3"):
         CodecSpec.from_json(value | {"mean": [0.0, 0.0]})
-    with pytest.raises(DataError, match="not positive"):
-        CodecSpec.from_json(value | {"scale": [0.0, 1.0, 1.0]})
+    for scale in (0.0, float("inf"), float("nan")):
+        with pytest.raises(DataError, match="not positive and finite"):
+            CodecSpec.from_json(value | {"scale": [scale, 1.0, 1.0]})
     del value["std"]
     with pytest.raises(DataError, match="wanted"):
         CodecSpec.from_json(value)

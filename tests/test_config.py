@@ -48,7 +48,7 @@ def test_a_wrong_override_is_one_sentence(key, text, words):
 
 
 def test_a_config_is_locked():
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError):
         config.load(COMMON).train.num_stpes = 5
 
 
@@ -66,12 +66,24 @@ def test_a_broken_config_file_is_one_sentence(tmp_path, source, words):
         config.load(str(tmp_path / "broken.py"))
 
 
+def test_a_typo_in_a_config_file_names_the_nearest_key(tmp_path):
+    (tmp_path / "typo.py").write_text(
+        "from configs import common\n"
+        "def get_config(argument):\n"
+        "    config = common.get_config()\n"
+        "    config.train.num_stpes = 5\n"
+        "    return config\n"
+    )
+    with pytest.raises(UserError, match='num_stpes.*Did you mean "num_steps"'):
+        config.load(str(tmp_path / "typo.py"))
+
+
 def test_a_snapshot_keeps_every_value(tmp_path):
     loaded = config.load(COMMON, {"model.width": "64", "codec.block": "2,4,4"})
-    config.write_snapshot(tmp_path, loaded, extra=1)
+    config.write_snapshot(tmp_path, loaded, dataset={"a": 1})
     stored = config.read_snapshot(tmp_path)
     assert config.differences(loaded, stored["config"]) == {}
-    assert stored["extra"] == 1
+    assert stored["dataset"] == {"a": 1}
     assert stored["versions"]["jax"] != "not installed"
 
 

@@ -5,6 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from dit_jax import evaluate
+from dit_jax.errors import UserError
 from dit_jax.evaluation.protocol import MATERIAL
 
 
@@ -37,11 +39,18 @@ def _result(folder, name, value, **changes):
     [
         (["fdv"], 64, "error: the command is 'fdv'"),
         ([], 64, "error: the command is ''"),
-        (["fvd"], 64, "error: --real is missing; The reference videos."),
+        (["fvd"], 64, "error: --real is missing; give it: the reference videos\n"),
         (["fvd", "--real=/absent", "--fake=/absent"], 64, "'/absent' does not exist"),
-        (["fvd", "more"], 64, "'more' was not expected"),
+        (["fvd", "more"], 64, "'more' is not understood"),
         (["fvd", "--num=1"], 64, "num"),
         (["verify", "--weights=/absent"], 64, "check the --weights path"),
+        (["verify", "--weights=/tmp"], 64, "'/tmp', a folder; give the weight file"),
+        (["verify", "--config=configs/demo.py"], 64, "--config means nothing to this"),
+        (
+            ["verify", "--config.train.num_steps=5"],
+            64,
+            "--config.train.num_steps means",
+        ),
         (["compare", "a.json"], 64, "two result files, found 1"),
     ],
 )
@@ -50,6 +59,30 @@ def test_a_mistake_is_one_sentence(arguments, code, sentence):
     assert done.returncode == code
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "changes, wrong",
+    [
+        (None, "metric, value, scores, protocol"),
+        ({"metric": 5}, "metric"),
+        ({"value": "low"}, "value"),
+        ({"scores": {}}, "scores.standard_error"),
+        ({"protocol": []}, "protocol"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused_by_what_is_wrong(tmp_path, changes, wrong):
+    file = _result(tmp_path, "a.json", 10.0)
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(5 if changes is None else record | changes))
+    with pytest.raises(UserError, match=f"is no result file, its {wrong} are missing"):
+        evaluate.run_compare([str(file), str(file)])
+
+
+def test_a_seed_is_no_config(tmp_path):
+    a = _result(tmp_path, "a.json", 10.0)
+    done = _evaluate("compare", a, a, "--seed=3")
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_golden_is_not_covered():

@@ -16,6 +16,7 @@ import einops
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from dit_jax.codec_spec import require_block
 from dit_jax.codecs.pca import PcaCodec
 from dit_jax.errors import UserError
 
@@ -62,7 +63,7 @@ def fit(
     makes all channels unit-variance, 0 leaves them, 0.5 lies between, so that channels
     which carry more of the picture also weigh more in the loss.
     """
-    require_channels(block, channels)
+    require_settings(block, channels, scale_power=scale_power)
     moments = Moments(block)
     for video in videos:
         moments.add(video)
@@ -90,13 +91,25 @@ def fit(
     )
 
 
-def require_channels(block: Sequence[int], channels: int) -> None:
-    """UserError when a block has fewer numbers than `channels`."""
+def require_settings(
+    block: Sequence[int],
+    channels: int,
+    symmetric: bool = False,
+    scale_power: float = 0.5,
+) -> None:
+    """UserError when `fit` cannot have these settings; it reads no video."""
+    del symmetric  # either is fine
+    require_block(block)
     size = int(np.prod(block)) * 3
     if not 0 < channels <= size:
         raise UserError(
             f"codec.channels is {channels}, but a block of {tuple(block)} x 3 colours "
             f"has {size} numbers; choose 1 to {size}"
+        )
+    if not 0 <= scale_power <= 1:  # NaN is refused too
+        raise UserError(
+            f"codec.scale_power is {scale_power}; choose 0 (channels as they are) to 1 "
+            "(all of unit variance)"
         )
 
 

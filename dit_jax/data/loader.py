@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from dit_jax import files
 from dit_jax.data import order
-from dit_jax.data.manifest import Manifest
 from dit_jax.data.reader import Reader
 from dit_jax.data.records import LATENTS
 from dit_jax.errors import UserError
@@ -43,11 +42,13 @@ class Loader:
         split: str = "train",
         rows: Sequence[int] | None = None,
         start_index: int = 0,
-        codec_spec_sha256: str | None = None,
         num_threads: int = 4,
         prefetch: int = 8,
     ):
-        self._reader = _open(path, split, codec_spec_sha256)
+        for key, count in {"num_threads": num_threads, "prefetch": prefetch}.items():
+            if count < 0:
+                raise UserError(f"data.{key} is {count}; give 0 or more")
+        self._reader = Reader(path, split)
         if not 0 < batch_size <= len(self._reader):
             # A larger batch would hold an example twice, which no epoch accounts for
             # and which nearly always means the wrong dataset.
@@ -63,14 +64,6 @@ class Loader:
         )
         batches = grain.MapDataset.source(_Endless(self._read))
         self._batches = iter(batches.to_iter_dataset(options))
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._reader.manifest
-
-    @property
-    def num_examples(self) -> int:
-        return len(self._reader)
 
     def __iter__(self) -> "Loader":
         return self
@@ -103,20 +96,19 @@ class Validation:
         split: str = "validation",
         rows: Sequence[int] | None = None,
         num_examples: int | None = None,
-        codec_spec_sha256: str | None = None,
     ):
-        self._reader = _open(path, split, codec_spec_sha256)
+        self._reader = Reader(path, split)
         if batch_size < 1:
             raise UserError(f"validation batch size is {batch_size}; choose 1 or more")
+        if num_examples is not None and num_examples < 1:
+            raise UserError(
+                f"validation.num_examples is {num_examples}; choose 1 or more"
+            )
         count = len(self._reader)
         count = count if num_examples is None else min(num_examples, count)
         self.positions = [i * len(self._reader) // count for i in range(count)]
         self._batch_size = batch_size
         self._rows = _rows(rows, batch_size)
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._reader.manifest
 
     def __len__(self) -> int:
         """Batches."""
@@ -146,18 +138,6 @@ class _Endless:
 
     def __repr__(self) -> str:
         return "latent batches"
-
-
-def _open(path: files.PathLike, split: str, codec_sha256: str | None) -> Reader:
-    reader = Reader(path, split)
-    found = reader.manifest.codec
-    if codec_sha256 is not None and found.sha256 != codec_sha256:
-        raise UserError(
-            f"dataset {str(path)!r} was encoded by codec {found.name} of sha256 "
-            f"{found.sha256[:12]}, wanted {codec_sha256[:12]}; choose the dataset or "
-            "the run that belong together"
-        )
-    return reader
 
 
 def _rows(rows: Sequence[int] | None, batch_size: int) -> list[int]:

@@ -1,11 +1,15 @@
 """Writes a latent dataset: shards under temporary names, then renamed, the manifest
-last. Shard k of a split holds its records [k R, (k + 1) R), whoever writes it."""
+last. Shard k of a split holds its records [k R, (k + 1) R), whoever writes it.
+
+The first write of all is the marker `.unfinished`, and the last act is to remove it:
+only in a folder that has it is anything deleted or overwritten."""
 
 import os
 import re
 from types import TracebackType
 
 from array_record.python import array_record_module
+from etils import epath
 
 from dit_jax import files
 from dit_jax.data import manifest as manifest_lib
@@ -16,11 +20,12 @@ from dit_jax.errors import StorageError, UserError
 # latents do not compress.
 OPTIONS = "group_size:1,uncompressed"
 TEMPORARY = ".tmp-"
-OURS = re.compile(r"(\.tmp-.*|\w+-\d{5}\.array_record|codec)$")
+MARKER = ".unfinished"
+OURS = re.compile(r"(\.unfinished|\.tmp-.*|\w+-\d{5}\.array_record|codec)$")
 
 
 def require_vacant(folder: files.PathLike) -> None:
-    """Refuses a folder that holds anything but an unfinished dataset of ours."""
+    """Refuses a folder that is neither empty nor an unfinished dataset of ours."""
     require_local(folder)
     found = files.path(folder)
     if not found.exists():
@@ -32,11 +37,13 @@ def require_vacant(folder: files.PathLike) -> None:
             f"{str(found)!r} already holds a dataset; choose another folder or "
             "delete it"
         )
-    strange = [child.name for child in found.iterdir() if not OURS.match(child.name)]
-    if strange:
+    names = sorted(child.name for child in found.iterdir())
+    if MARKER in names:  # we began this folder
+        names = [name for name in names if not OURS.match(name)]
+    if names:
         raise UserError(
-            f"{str(found)!r} already holds other files, such as "
-            f"{sorted(strange)[0]!r}; choose an empty folder"
+            f"{str(found)!r} already holds other files, such as {names[0]!r}; choose "
+            "an empty folder or a new one"
         )
 
 
@@ -66,9 +73,7 @@ class Writer:
         self._records_per_shard = records_per_shard
         self._open: dict[str, _Shard] = {}
         self._done: list[Shard] = []
-        for child in self._folder.iterdir():  # what a killed writer left
-            if child.is_file():
-                child.unlink()
+        _begin(self._folder)
 
     def __enter__(self) -> "Writer":
         return self
@@ -148,3 +153,16 @@ class _Shard:
 def commit(folder: files.PathLike, manifest: Manifest) -> None:
     """Makes the folder a dataset: the last write of all."""
     manifest_lib.write(folder, manifest)
+    (files.path(folder) / MARKER).unlink(missing_ok=True)
+
+
+def _begin(folder: epath.Path) -> None:
+    """Sets the marker, and deletes what a killed writer left behind an earlier one."""
+    marker = folder / MARKER
+    try:
+        marker.touch()
+    except OSError as error:
+        raise files.storage_error(error, marker) from error
+    for child in folder.iterdir():
+        if child != marker and child.is_file():
+            child.unlink()

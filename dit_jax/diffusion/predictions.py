@@ -152,22 +152,5 @@ def convert(
     return over_streams(leaf, t, out, xt)
 
 
-def to_x0(have: str, process: Process, out: Streams, xt: Streams, t: Times) -> Streams:
-    """The clean latent that a prediction stands for."""
-    return convert(have, "x0", process, out, xt, t)
-
-
-def to_eps(have: str, process: Process, out: Streams, xt: Streams, t: Times) -> Streams:
-    """The noise that a prediction stands for."""
-    return convert(have, "eps", process, out, xt, t)
-
-
-def to_velocity(
-    have: str, process: Process, out: Streams, xt: Streams, t: Times
-) -> Streams:
-    """dxt/dt at a prediction."""
-    return convert(have, "velocity", process, out, xt, t)
-
-
 def _float32(x: Array) -> Array:
     return x.astype(jnp.float32)

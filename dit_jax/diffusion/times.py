@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -45,19 +47,21 @@ class LogitNormal(Distribution):
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.std <= 0:
+        if not (0 < self.std < math.inf and math.isfinite(self.mean)):
             raise UserError(
-                f"the std of logit-normal times is {self.std}; it must be above 0"
+                f"logit-normal times have mean {self.mean} and std {self.std}; choose "
+                "finite numbers and a std above 0"
             )
 
     def inverse_cdf(self, u: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
         return jax.nn.sigmoid(self.mean + self.std * jax.scipy.special.ndtri(u))
 
 
-DISTRIBUTIONS: dict[str, type[Distribution]] = {
-    "uniform": Uniform,
+DISTRIBUTIONS: dict[str, Callable[[float, float], Distribution]] = {
+    "uniform": lambda mean, std: Uniform(),
     "logit_normal": LogitNormal,
 }
+"""name -> maker `(mean, std of logit(t)) -> Distribution`."""
 
 
 def shift_time(t: Time, shift: float) -> Time:
@@ -70,7 +74,7 @@ def shift_time(t: Time, shift: float) -> Time:
 
 def require_shift(shift: float) -> None:
     """ValueError unless the shift keeps the order of times."""
-    if shift <= 0:
+    if not 0 < shift < math.inf:
         raise UserError(f"the time shift is {shift}; it must be above 0, and 1 is off")
 
 

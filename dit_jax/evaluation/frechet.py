@@ -11,8 +11,6 @@ streamed, in any order and from any number of hosts.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -77,11 +75,6 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         a.mean + delta * (b.n / n),
         a.m2 + b.m2 + np.outer(delta, delta) * (a.n * b.n / n),
     )
-
-
-def merge_all(batches: Iterable[Statistics]) -> Statistics:
-    """Merges one or more statistics."""
-    return functools.reduce(merge, batches)
 
 
 def gaussian(stats: Statistics, ddof: int = 1) -> Gaussian:

@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from dit_jax.codecs import pixels
+
 NEAR_COPY_DB = 20.0
 """A sample within this PSNR of a training clip is called memorised: the error is then
 a tenth of the range, while different shots lie at 8 to 15 dB. Neighbouring windows of
@@ -98,5 +100,4 @@ def _unit(videos: np.ndarray) -> np.ndarray:
 
 def _psnr_pair(a: np.ndarray, b: np.ndarray) -> float:
     error = np.mean((_unit(a) - _unit(b)) ** 2, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        return float(-10 * np.log10(error))
+    return pixels.psnr_db(255**2 * float(error))

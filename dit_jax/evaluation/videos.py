@@ -188,7 +188,7 @@ def _open_npz(path: epath.Path) -> VideoSet:
                 "no 'videos' [N, F, H, W, 3]; save the clips under that name"
             )
         videos = _member(archive, "videos", path)
-        fps = float(_member(archive, "fps", path)) if "fps" in archive.files else None
+        fps = _fps(archive, path) if "fps" in archive.files else None
     return _array_set(videos, path, "npz", fps)
 
 
@@ -218,6 +218,16 @@ def _member(archive: Any, key: str, path: epath.Path) -> np.ndarray:
         raise DataError(
             f"array {key!r} of {os.fspath(path)!r} is damaged ({error}); save it anew"
         ) from error
+
+
+def _fps(archive: Any, path: epath.Path) -> float:
+    found = _member(archive, "fps", path)
+    if found.size != 1 or found.dtype.kind not in "iuf" or not 0 < found < np.inf:
+        raise UserError(
+            f"the fps of {os.fspath(path)!r} is {found.dtype} of shape {found.shape}; "
+            "save one number above 0, or leave fps out"
+        )
+    return float(found.reshape(()))
 
 
 def _array_set(

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from dit_jax import codecs, config, files
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.diffusion.processes import PROCESSES, Process
-from dit_jax.errors import choose
+from dit_jax.errors import DataError, choose
 from dit_jax.inference.denoiser import Denoiser, build
 from dit_jax.parallel import sharding
 
@@ -52,6 +52,12 @@ def load(
         num_classes=len(dataset["classes"]),
         constrain=sharding.constrainer(mesh),
     )
+    codec = codecs.load(files.path(workdir) / CODEC_FOLDER)
+    if codec.spec.to_json() != codecs.CodecSpec.from_json(dataset["codec"]).to_json():
+        raise DataError(
+            f"{files.path(workdir) / CODEC_FOLDER} is not the codec that the run was "
+            "trained with; copy it from the run's dataset"
+        )
     checkpoints = Checkpoints(workdir)
     step = checkpoints.choose(step)
     placed = sharding.param_shardings(
@@ -68,7 +74,7 @@ def load(
         config=settings,
         denoiser=denoiser,
         params=checkpoints.restore(step, weights, abstract),
-        codec=codecs.load(files.path(workdir) / CODEC_FOLDER),
+        codec=codec,
         process=choose(PROCESSES, settings.diffusion.process, "diffusion.process")(),
         prediction=settings.diffusion.prediction,
         latent_shape=latent_shape,

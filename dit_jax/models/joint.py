@@ -50,6 +50,7 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
             f"{values['depth']} do not make a model; change them so that all are "
             "positive and the heads divide the width"
         )
+    _check_numbers(values)
     head_dim = width // num_heads
     split = tuple(values["rope_split"] or axis_split(head_dim))
     if sum(split) != head_dim or any(dims % 2 or dims < 0 for dims in split):
@@ -59,6 +60,29 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
             f"{axis_split(head_dim)}"
         )
     return {**values, "rope_split": split}
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    """UserError for sizes that divide by zero or leave no model."""
+    if min(values["patch"]) < 1:
+        raise UserError(
+            f"model.patch is {tuple(values['patch'])}; change it to three whole "
+            "numbers (t, h, w) of at least 1"
+        )
+    if round(values["width"] * values["mlp_ratio"]) < 1:
+        raise UserError(
+            f"model.mlp_ratio is {values['mlp_ratio']}; change it to a number above 0, "
+            "such as 4"
+        )
+    if values["rope_theta"] <= 0:
+        raise UserError(
+            f"model.rope_theta is {values['rope_theta']}; change it to a number above "
+            "0, such as 10000"
+        )
+    if values["label_scale"] < 0:
+        raise UserError(
+            f"model.label_scale is {values['label_scale']}; change it to at least 0"
+        )
 
 
 def build(

@@ -12,9 +12,8 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
+from dit_jax.models.positions import Triple
 from dit_jax.models.primitives import layer_norm, linear, modulate
-
-Triple = tuple[int, int, int]
 
 
 def token_grid(size: Sequence[int], patch: Triple) -> Triple:

@@ -6,6 +6,7 @@ are the `model.*` keys.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from dit_jax.errors import UserError, choose, nearest
 from dit_jax.models import joint
 from dit_jax.models.attention import ATTENTIONS
 from dit_jax.models.cost import Cost, joint_cost
-from dit_jax.models.patches import Triple
+from dit_jax.models.positions import Triple
 
 LatentShape = tuple[int, int, int, int]
 
@@ -141,12 +142,14 @@ def _like(old: Any, new: Any, key: str) -> Any:
         if (
             isinstance(new, (tuple, list))
             and len(new) == 3
-            and all(type(number) is int and number >= 0 for number in new)
+            and all(type(number) is int for number in new)
         ):
             return tuple(new)
         raise UserError(f"{key} is {new!r}; change it to three whole numbers (t, h, w)")
     if isinstance(old, float) and type(new) is int:
         return float(new)
+    if isinstance(old, float) and type(new) is float and not math.isfinite(new):
+        raise UserError(f"{key} is {new}; change it to a finite number")
     if type(new) is not type(old):
         raise UserError(
             f"{key} is {new!r}; change it to a value of type {type(old).__name__}"

@@ -15,13 +15,12 @@ from dit_jax import types
 from dit_jax.models.attention import Scene
 from dit_jax.models.patches import (
     Head,
-    Triple,
     patch_embedding,
     patchify,
     token_grid,
     unpatchify,
 )
-from dit_jax.models.positions import additive_positions
+from dit_jax.models.positions import Triple, additive_positions
 
 
 class VideoTransformer(nnx.Module):

@@ -16,11 +16,7 @@ def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
             f"--process_id is {process_id}, but --num_processes={num_processes} allows "
             f"0 to {num_processes - 1}; number the processes from 0"
         )
-    if ":" not in coordinator_address:
-        raise UserError(
-            f"--coordinator_address is {coordinator_address!r}; give HOST:PORT of "
-            "process 0"
-        )
+    require_address(coordinator_address)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
@@ -34,6 +30,18 @@ def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
             f"process {process_id} could not join {coordinator_address} within "
             f"{TIMEOUT_S} s; start all {num_processes} processes and open that port"
         ) from error
+
+
+def require_address(address: str) -> None:
+    """UserError unless it is HOST:PORT: the coordinator's own parser ends the process
+    where a port is no number."""
+    host, _, port = address.rpartition(":")
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not host or not is_number or not 0 < int(port) < 2**16:
+        raise UserError(
+            f"--coordinator_address is {address!r}; give HOST:PORT of process 0, with "
+            "a port of 1 to 65535"
+        )
 
 
 def is_first() -> bool:

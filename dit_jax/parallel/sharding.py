@@ -103,7 +103,7 @@ def param_shardings(params: Any, logical_axes: Any, mesh: Mesh) -> Any:
     params: tree of shaped leaves; logical_axes: same tree of tuples of names.
     """
     total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    ways = mesh.size // mesh.shape["data"]
+    ways = mesh.shape["fsdp"] * mesh.shape["context"]
 
     def place(path, leaf, names) -> NamedSharding:
         name = path_name(path)

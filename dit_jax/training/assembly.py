@@ -1,5 +1,6 @@
 """A config becomes the parts of a training: the one place that reads its sections."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict as Config
 from dit_jax import config as config_lib
 from dit_jax.diffusion.predictions import PREDICTIONS
 from dit_jax.diffusion.processes import PROCESSES
-from dit_jax.diffusion.times import LogitNormal, TrainingTimes, Uniform
+from dit_jax.diffusion.times import DISTRIBUTIONS, TrainingTimes
 from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference.denoiser import Denoiser
@@ -50,7 +51,7 @@ class Assembly:
 
 def resolve(config: Config) -> Config:
     """A locked copy whose `model.*` placeholders hold the preset's values."""
-    config = Config(config)
+    config = copy.deepcopy(config)
     with config.unlocked():
         resolved = denoiser_lib.resolve(config_lib.section(config, "model"))
         config.model = Config(resolved)
@@ -88,6 +89,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         num_classes=facts.num_classes,
         **_cost_overrides(config),
     )
+    _check_activations(mesh, cost.num_tokens, config.model.num_heads)
     return Assembly(
         mesh=mesh,
         denoiser=denoiser,
@@ -117,12 +119,23 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
         "checkpoint.every_steps": config.checkpoint.every_steps,
         "validation.every_steps": config.validation.every_steps,
         "log.time_buckets": config.log.time_buckets,
+        "checkpoint.keep": config.checkpoint.keep,
+        "validation.num_examples": config.validation.num_examples,
     }.items():
         if period < 1:
             raise UserError(f"{key} is {period}; give at least 1")
+    for key, value in {
+        "optimizer.learning_rate": config.optimizer.learning_rate,
+        "optimizer.clip_norm": config.optimizer.clip_norm,
+        "optimizer.eps": config.optimizer.eps,
+    }.items():
+        if not value > 0:
+            raise UserError(f"{key} is {value}; give a number above 0")
     for key, share in {
         "train.label_dropout": train.label_dropout,
         "optimizer.ema_decay": config.optimizer.ema_decay,
+        "optimizer.b1": config.optimizer.b1,
+        "optimizer.b2": config.optimizer.b2,
     }.items():
         if not 0 <= share < 1:
             raise UserError(f"{key} is {share}; give a value in [0, 1)")
@@ -133,12 +146,18 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
         )
 
 
+def _check_activations(mesh: Mesh, num_tokens: int, num_heads: int) -> None:
+    """Refuses before tracing what the model's constraints would refuse within it."""
+    for what, size, name in (
+        ("tokens of a clip", num_tokens, "tokens"),
+        ("model.num_heads", num_heads, "heads"),
+    ):
+        sharding.check_divides(mesh, what, (size,), (name,), sharding.ACTIVATION_RULES)
+
+
 def _objective(config: Config, facts: LatentFacts) -> Objective:
     diffusion = config.diffusion
-    distributions = {
-        "uniform": Uniform,
-        "logit_normal": lambda: LogitNormal(diffusion.times_mean, diffusion.times_std),
-    }
+    distribution = choose(DISTRIBUTIONS, diffusion.times, "diffusion.times")
     for key in ("prediction", "loss"):
         choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
     return Objective(
@@ -146,7 +165,7 @@ def _objective(config: Config, facts: LatentFacts) -> Objective:
         prediction=diffusion.prediction,
         loss=diffusion.loss,
         times=TrainingTimes(
-            distribution=choose(distributions, diffusion.times, "diffusion.times")(),
+            distribution=distribution(diffusion.times_mean, diffusion.times_std),
             shift=diffusion.times_shift,
             stratified=diffusion.times_stratified,
         ),

@@ -1,5 +1,6 @@
 """What happens around the steps: validation, checkpoints. Logging is in metrics.py."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dit_jax.checkpoints import Checkpoints
+from dit_jax.errors import UserError
 from dit_jax.training import state as state_lib
 from dit_jax.training.objective import Objective
 from dit_jax.training.state import TrainState
@@ -30,12 +32,10 @@ class Save:
         *,
         every_steps: int,
         num_steps: int,
-        batch_size: int,
     ):
         self.checkpoints = checkpoints
         self.every_steps = every_steps
         self.num_steps = num_steps
-        self.batch_size = batch_size
         self.saved = checkpoints.latest()
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
@@ -43,11 +43,23 @@ class Save:
             self.now(step, state, metrics)
 
     def now(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """Saves and, at the end or before a stop, waits until it is durable."""
-        if self.saved != step:
-            facts = {"next_index": step * self.batch_size}
-            state_lib.save(self.checkpoints, state, step, facts)
-            self.saved = step
+        """Starts an async save, unless this step is there or its loss is not finite."""
+        if self.saved == step:
+            return
+        if "loss" in metrics:
+            require_finite(step, float(metrics["loss"]))
+        state_lib.save(self.checkpoints, state, step)
+        self.saved = step
+
+
+def require_finite(step: int, loss: float) -> None:
+    """Stops a run whose weights are lost, before they replace good checkpoints."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at step {step}, and nothing was saved since it broke; "
+            "start a new --workdir with train.init_from=THIS_RUN and a lower "
+            "optimizer.learning_rate, or look at the data"
+        )
 
 
 class Validate:

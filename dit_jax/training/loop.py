@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dit_jax.errors import Preempted
 from dit_jax.training.hooks import Hook
 from dit_jax.training.state import TrainState
-from dit_jax.training.step import TrainStep
+from dit_jax.training.step import Metrics, TrainStep
 from dit_jax.types import Batch
 
 
@@ -25,15 +25,16 @@ def train(
     Hooks run in their order after each step, with the number of completed steps. A stop
     is answered between steps: the state is saved, then Preempted is raised.
     """
+    metrics: Metrics = {}
     for step in range(first_step + 1, num_steps + 1):
+        if stop_requested(step - 1):
+            save(step - 1, state, metrics)
+            raise Preempted(
+                f"stopped at step {step - 1} of {num_steps}, saved; the same command "
+                "continues"
+            )
         batch = next(data)
         state, metrics = train_step(state, batch)
         for hook in hooks:
             hook(step, state, metrics)
-        if stop_requested(step) and step < num_steps:
-            save(step, state, metrics)
-            raise Preempted(
-                f"stopped at step {step} of {num_steps}, saved; the same command "
-                "continues"
-            )
     return state

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from dit_jax import files
+from dit_jax.training.hooks import require_finite
 from dit_jax.training.state import TrainState
 from dit_jax.training.step import Metrics
 from dit_jax.training.throughput import Waiting
@@ -46,11 +48,12 @@ class Logger:
         self.flops_per_step = flops_per_step
         self.peak = peak
         self.pending: list[Metrics] = []
+        self.step = first_step
         self.reported: dict[str, float] = {}
         self.is_writer = jax.process_index() == 0
         self.lines = JsonLines(files.path(workdir) / FILE, first_step, self.is_writer)
         self.tensorboard = (
-            SummaryWriter(os.fspath(workdir), purge_step=first_step)
+            SummaryWriter(os.fspath(workdir), purge_step=first_step + 1)
             if tensorboard and self.is_writer and files.is_local(workdir)
             else None
         )
@@ -63,6 +66,7 @@ class Logger:
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         self.pending.append(metrics)
+        self.step = step
         if step % self.every_steps == 0 or step == self.num_steps or self.reported:
             self.write(step)
 
@@ -72,12 +76,7 @@ class Logger:
         )
         values |= self._speed(len(self.pending)) | self.reported
         self.pending, self.reported = [], {}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss is {values['loss']} at step {step}; lower "
-                "optimizer.learning_rate or look at the data, then start again from "
-                "the newest checkpoint"
-            )
+        require_finite(step, values["loss"])
         self.lines.write(values)
         if self.tensorboard is not None:
             for name, value in values.items():
@@ -122,11 +121,14 @@ class Logger:
         print(f"{text:<110}" if end == "\r" else text, end=end, flush=True)
 
     def close(self) -> None:
+        """Writes what a stop left between two lines."""
+        if self.pending:
+            self.write(self.step)
         if self.tensorboard is not None:
             self.tensorboard.close()
 
 
-def summarise(metrics: list[Metrics]) -> dict[str, float]:
+def summarise(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Means over steps; the bucketed loss is a mean over examples."""
     buckets = np.asarray([m["bucket"] for m in metrics], np.float64).sum(axis=0)
     values = {
@@ -160,21 +162,20 @@ class JsonLines:
             return
         line = json.dumps(values)
         if files.is_local(self.path):
-            with open(self.path, "a") as file:
-                file.write(line + "\n")
+            files.append_line(self.path, line)
         else:  # object stores have no append
             self.kept.append(line)
             files.write_bytes(self.path, "".join(f"{x}\n" for x in self.kept).encode())
 
 
-def _step(line: str) -> float:
+def _step(line: str) -> int | float:
     try:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError, TypeError):
         return math.inf  # cut by a kill
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: int | float) -> str:
     """`1:02:03` or `2:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -61,7 +61,6 @@ def ema_update(ema: Any, params: Any, decay: float, step: Int[Array, ""]) -> Any
     the first update it is the parameters themselves.
     """
     weight = (1 - decay) / (1 - jnp.power(jnp.float32(decay), step))
-    weight = jnp.where(decay == 0, 1.0, weight)
 
     def mix(average: Float[Array, "..."], new: Float[Array, "..."]):
         return average + weight * (new - average)

@@ -94,16 +94,17 @@ def num_bytes(state: TrainState) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def save(
-    checkpoints: Checkpoints, state: TrainState, step: int, facts: dict[str, Any]
-) -> None:
-    """Everything that resuming needs, as items that can be read one by one."""
+def save(checkpoints: Checkpoints, state: TrainState, step: int) -> None:
+    """Everything that resuming needs, as items that can be read one by one.
+
+    The position in the data is `step * batch_size`, a number that needs no file.
+    """
     trees = {
         "params": state.params,
         "ema": state.ema,
         "opt_state": _by_path(state.opt_state),
     }
-    checkpoints.save(step, trees, facts | {"step": step})
+    checkpoints.save(step, trees, {"step": step})
 
 
 def restore(checkpoints: Checkpoints, step: int, abstract: TrainState) -> TrainState:

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from dit_jax.checkpoints import Checkpoints
-from dit_jax.errors import UserError
+from dit_jax.errors import UserError, choose
 from dit_jax.parallel import sharding
 
 
@@ -25,11 +25,11 @@ def load(
     Names or shapes that differ between the two are refused and listed, unless one of
     the regular expressions `allow` matches them.
     """
-    folder, _, step_text = source.partition("@")
-    if step_text and not step_text.isdigit():
-        raise UserError(f"train.init_from is {source!r}; give RUN or RUN@STEP")
+    choose(dict.fromkeys(("ema", "params")), weights, "train.init_weights")
+    _check_patterns(allow)
+    folder, step = _folder_and_step(source)
     checkpoints = Checkpoints(folder)
-    step = checkpoints.choose(int(step_text) if step_text else None)
+    step = checkpoints.choose(step)
     theirs = checkpoints.shapes(step, weights)
     ours = {name: leaf.shape for name, leaf in _by_name(params).items()}
     different = _differences(ours, theirs)
@@ -59,6 +59,24 @@ def load(
         for name, leaf in _by_name(params).items()
     }
     return _nested(merged), kept
+
+
+def _folder_and_step(source: str) -> tuple[str, int | None]:
+    folder, at, step = source.rpartition("@")
+    if at and step.isdigit():
+        return folder, int(step)
+    return source, None
+
+
+def _check_patterns(allow: Sequence[str]) -> None:
+    for pattern in allow:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise UserError(
+                f"train.init_allow has {pattern!r}, which is not a regular expression "
+                f"({error}); give parameter names or patterns of them"
+            ) from error
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, str]:

@@ -156,6 +156,14 @@ def test_jit_changes_nothing():
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(UserError, match="codec.channels is 97.*1 to 96"):
         _fit(channels=97)
+    with pytest.raises(UserError, match="codec.channels is 0.*1 to 96"):
+        _fit(channels=0)
+    for power in (np.nan, np.inf, 1e6, -0.1):
+        with pytest.raises(UserError, match="codec.scale_power is .*choose 0"):
+            _fit(scale_power=power)
+    for block in ((0, 4, 4), (2, -4, -4)):
+        with pytest.raises(UserError, match=r"codec\.block is .*frames, height, width"):
+            _fit(block=block)
     with pytest.raises(UserError, match="no block of 8 frames"):
         _fit(block=(8, 4, 4))
     with pytest.raises(UserError, match="height is 18"):

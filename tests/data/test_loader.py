@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from dit_jax.data import manifest as manifest_lib
 from dit_jax.data import order
 from dit_jax.data.loader import Loader, Validation
 from dit_jax.errors import DataError, UserError
@@ -100,11 +101,12 @@ def test_another_seed_is_another_order(make_dataset):
 def test_batches_hold_the_record_normalized_in_float32(
     make_dataset, raw_latents, dtype
 ):
-    loader = _loader(make_dataset(dtype=dtype))
-    batch = next(loader)
+    folder = make_dataset(dtype=dtype)
+    codec = manifest_lib.read(folder).codec
+    batch = next(_loader(folder))
     assert batch.latents.dtype == np.float32
     for row, example_id in enumerate(batch.example_id):
-        wanted = loader.manifest.codec.normalize(raw_latents(int(example_id)))
+        wanted = codec.normalize(raw_latents(int(example_id)))
         tolerance = 1e-6 if dtype == "float32" else 2e-2
         np.testing.assert_allclose(batch.latents[row], wanted, atol=tolerance)
         assert batch.label[row] == example_id % 3
@@ -132,9 +134,12 @@ def test_what_does_not_fit_is_refused(make_dataset):
     folder = make_dataset(train=TRAIN)
     with pytest.raises(UserError, match="24 does not fit.*23 train"):
         _loader(folder, batch_size=24)
-    with pytest.raises(UserError, match="sha256 abababababab, wanted cdcd"):
-        _loader(folder, codec_spec_sha256="cd" * 32)
-    _loader(folder, codec_spec_sha256="ab" * 32)
+    with pytest.raises(UserError, match="data.num_threads is -1; give 0 or more"):
+        _loader(folder, num_threads=-1)
+    with pytest.raises(UserError, match="data.prefetch is -3; give 0 or more"):
+        _loader(folder, prefetch=-3)
+    with pytest.raises(UserError, match="validation.num_examples is 0"):
+        Validation(folder, batch_size=2, num_examples=0)
 
 
 @pytest.mark.parametrize("num_hosts", [1, 2])

@@ -32,16 +32,18 @@ def test_without_finish_there_is_no_dataset_and_no_rest(tmp_path):
 
     with pytest.raises(RuntimeError, match="killed"):
         write_three_and_die()
-    assert [f.name for f in (tmp_path / "data").iterdir()] == [
-        "train-00000.array_record"
-    ]
+    assert {f.name for f in (tmp_path / "data").iterdir()} == {
+        ".unfinished",
+        "train-00000.array_record",
+    }
     with pytest.raises(UserError, match="unfinished"):
         manifest_lib.read(tmp_path / "data")
 
 
 def test_what_a_killed_writer_left_is_written_anew(tmp_path, make_dataset):
     (tmp_path / "data").mkdir()
-    for name in (".tmp-train-00000.array_record", "train-00009.array_record"):
+    rest = (".tmp-train-00000.array_record", "train-00009.array_record")
+    for name in (".unfinished", *rest):
         (tmp_path / "data" / name).write_bytes(b"half a shard")
     folder = make_dataset("data", train=5, validation=1)
     assert len(Reader(folder, "train")) == 5
@@ -53,12 +55,27 @@ def test_what_a_killed_writer_left_is_written_anew(tmp_path, make_dataset):
     }
 
 
-def test_a_folder_with_something_else_is_refused_and_kept(tmp_path, make_dataset):
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["thesis.tex"],
+        ["train-00000.array_record"],
+        [".tmp-x"],
+        ["codec"],
+        [".unfinished", "thesis.tex", "train-00000.array_record"],
+    ],
+)
+def test_files_of_others_are_refused_and_kept(tmp_path, make_dataset, names):
+    """Only the marker of a writer allows deleting, whatever the files are called."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match=r"thesis\.tex"):
+    for name in names:
+        (tmp_path / "data" / name).write_text(name)
+    named = "thesis.tex" if "thesis.tex" in names else names[0]
+    with pytest.raises(UserError, match=f"such as '{named}'; choose an empty folder"):
         make_dataset("data")
-    assert (tmp_path / "data" / "thesis.tex").exists()
+    assert {f.name: f.read_text() for f in (tmp_path / "data").iterdir()} == {
+        name: name for name in names
+    }
 
 
 def test_a_finished_dataset_is_refused(make_dataset):

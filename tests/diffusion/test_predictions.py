@@ -5,14 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dit_jax.diffusion.predictions import (
-    PREDICTIONS,
-    convert,
-    target,
-    to_eps,
-    to_velocity,
-    to_x0,
-)
+from dit_jax.diffusion.predictions import PREDICTIONS, convert, target
 from dit_jax.diffusion.processes import (
     PROCESSES,
     Process,
@@ -66,16 +59,16 @@ def test_a_perfect_prediction_converts_into_every_target(
 
 @every_process
 @every_prediction
-def test_named_conversions_return_what_made_the_data(process: Process, prediction: str):
+def test_conversions_return_what_made_the_data(process: Process, prediction: str):
     x0, eps, t = normal(0, 3, 16), normal(1, 3, 16), jnp.array([0.1, 0.4, 0.6])
     xt = process.add_noise(x0, eps, t)
     out = target(prediction, process, x0, eps, t)
-    assert_close(to_x0(prediction, process, out, xt, t), x0)
-    assert_close(to_eps(prediction, process, out, xt, t), eps)
+    assert_close(convert(prediction, "x0", process, out, xt, t), x0)
+    assert_close(convert(prediction, "eps", process, out, xt, t), eps)
     _, slope = jax.jvp(
         lambda t: process.add_noise(x0, eps, t), (t,), (jnp.ones_like(t),)
     )
-    assert_close(to_velocity(prediction, process, out, xt, t), slope)
+    assert_close(convert(prediction, "velocity", process, out, xt, t), slope)
 
 
 def test_velocity_of_rectified_flow_points_from_data_to_noise():
@@ -100,7 +93,7 @@ def test_x0_is_the_data_at_time_0(prediction: str):
     process, t = RectifiedFlow(), jnp.zeros(2)
     x0, eps = normal(0, 2, 4), normal(1, 2, 4)
     out = target(prediction, process, x0, eps, t)
-    np.testing.assert_array_equal(to_x0(prediction, process, out, x0, t), x0)
+    np.testing.assert_array_equal(convert(prediction, "x0", process, out, x0, t), x0)
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "velocity"])
@@ -109,7 +102,7 @@ def test_eps_is_the_noise_at_time_1(prediction: str):
     x0, eps = normal(0, 2, 4), normal(1, 2, 4)
     out = target(prediction, process, x0, eps, t)
     np.testing.assert_allclose(
-        to_eps(prediction, process, out, eps, t), eps, rtol=0, atol=1e-6
+        convert(prediction, "eps", process, out, eps, t), eps, rtol=0, atol=1e-6
     )
 
 

@@ -130,6 +130,9 @@ def test_what_is_no_video_set_is_one_sentence(tmp_path):
     np.save(tmp_path / "flat.npy", np.ones((4, 3, 8, 8), np.uint8))
     np.save(tmp_path / "first.npy", np.ones((2, 4, 3, 8, 8), np.uint8))
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "rates.npz", videos=_videos(), fps=np.array([8.0, 12.0]))
+    np.savez(tmp_path / "word.npz", videos=_videos(), fps="fast")
+    np.savez(tmp_path / "still.npz", videos=_videos(), fps=0)
     (tmp_path / "clip.mp4").touch()
     np.savez(tmp_path / "cut.npz", videos=_videos())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:900])
@@ -140,6 +143,9 @@ def test_what_is_no_video_set_is_one_sentence(tmp_path):
         ("flat.npy", UserError, r"shape \(4, 3, 8, 8\); wanted \[N, F, H, W, 3\]"),
         ("first.npy", UserError, "transpose them"),
         ("objects.npy", DataError, "save it anew without objects"),
+        ("rates.npz", UserError, r"of shape \(2,\); save one number above 0"),
+        ("word.npz", UserError, "save one number above 0"),
+        ("still.npz", UserError, "save one number above 0"),
         ("clip.mp4", UserError, "is not a set of videos"),
         ("cut.npz", DataError, "was cut"),
     ]:

@@ -41,7 +41,7 @@ TRAIN_MISTAKES = {
     ),
     "patch that does not divide": (
         {"model__preset": "joint-tiny/1x3x3"},
-        "is not divisible by patch",
+        "cannot be cut into patches of 1x3x3",
     ),
     "heads that do not divide": ({"model__num_heads": 5}, "model.num_heads"),
     "unknown prediction": (

@@ -81,7 +81,9 @@ def test_the_manifest_says_where_everything_came_from(folder, tmp_path):
     assert manifest.classes[1].start_s == 3.2
     assert manifest.latent_shape == (2, 2, 2, 384)
     loader = Loader(
-        output, batch_size=8, seed=0, codec_spec_sha256=manifest.codec.sha256
+        output,
+        batch_size=8,
+        seed=0,
     )
     batch = next(loader)
     by_label = {2: 20.0}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dit_jax.codec_spec import latent_grid
+from dit_jax.codec_spec import latent_grid, require_block
 from dit_jax.errors import UserError
 
 TRAIN, VALIDATION = "train", "validation"
@@ -60,10 +60,7 @@ class ClipSettings:
 
     def require_blocks(self, block: Sequence[int]) -> None:
         """UserError when a codec's blocks (t, h, w) do not divide the clips."""
-        if len(block) != 3 or min(block) < 1:
-            raise UserError(
-                f"codec.block is {tuple(block)}; give (frames, height, width)"
-            )
+        require_block(block)
         t, h, w = block
         latent_grid((self.num_frames, self.height, self.width), (t, h, w))
 
