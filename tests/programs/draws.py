@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dit_jax import program, train
 from dit_jax import config as config_lib
+from dit_jax import program, train
 from dit_jax.data import manifest as manifest_lib
 from dit_jax.parallel import hosts, mesh, sharding
 from dit_jax.training import assembly
