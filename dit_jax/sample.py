@@ -121,9 +121,11 @@ def write(
         for i, (video, label) in enumerate(zip(videos, labels, strict=True)):
             name = f"{i:03}_class{label}.mp4"
             write_video(folder / name, video, run.fps)
-    rows = min(FLAGS.sheet_rows, len(videos))
-    blocks = [("sampled", videos[:rows]), *real_blocks(run, labels[:rows])]
-    names = [_class_name(run, label) for label in labels[:rows]]
+    # Spread over all clips: labels may come sorted.
+    count = min(FLAGS.sheet_rows, len(videos))
+    rows = np.linspace(0, len(videos) - 1, count).round().astype(int)
+    blocks = [("sampled", videos[rows]), *real_blocks(run, labels[rows])]
+    names = [_class_name(run, label) for label in labels[rows]]
     files.write_bytes(folder / "sheet.png", sheet.png(blocks, names))
     files.write_json(folder / "samples.json", facts | {"classes": run.classes})
     program.say(f"wrote {output}: sheet.png, samples.npz, {len(videos)} clips")
