@@ -40,6 +40,7 @@ def main() -> None:
         "python": platform.python_version(),
         "table": table,
     }
+    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     print(f"wrote {RESULT}")
 
