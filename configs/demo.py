@@ -24,6 +24,7 @@ def get_config(argument: str = ""):
     config.prepare.validation_hop = 1
     config.codec.channels = 96
     config.model.preset = "joint-tiny/2x2x2"
+    config.model.remat = False  # small enough to keep every activation
     config.diffusion.prediction = "x0"
     config.diffusion.loss = "x0"
     config.diffusion.times_mean = 1.2  # where it is decided which clip it will be
