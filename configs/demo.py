@@ -39,6 +39,6 @@ def get_config(argument: str = ""):
     config.checkpoint.keep = 2
     config.validation.every_steps = 1000
     config.sample.guidance = 1.5
-    config.sample.shift = 3.0
+    config.sample.shift = 5.0
     config.sample.batch_size = 32
     return config
