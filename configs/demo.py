@@ -30,7 +30,7 @@ def get_config(argument: str = ""):
     # Towards noise, where it is decided which clip it will be, and wide.
     config.diffusion.times_mean = 1.5
     config.diffusion.times_std = 1.5
-    config.train.num_steps = 4500
+    config.train.num_steps = 3600
     config.train.batch_size = 8
     config.optimizer.learning_rate = 1.5e-3
     config.optimizer.warmup_steps = 100
