@@ -23,14 +23,12 @@ def get_config(argument: str = ""):
     config.prepare.validation = 0.2
     config.prepare.validation_hop = 1
     config.codec.channels = 96
-    config.model.preset = "joint-tiny/1x2x2"
+    config.model.preset = "joint-tiny/2x2x2"
     config.model.remat = False  # small enough to keep every activation
     config.diffusion.prediction = "x0"
     config.diffusion.loss = "x0"
-    # Towards noise, where it is decided which clip it will be, and wide.
-    config.diffusion.times_mean = 1.5
-    config.diffusion.times_std = 1.5
-    config.train.num_steps = 3600
+    config.diffusion.times_mean = 1.2  # where it is decided which clip it will be
+    config.train.num_steps = 4500
     config.train.batch_size = 8
     config.optimizer.learning_rate = 1.5e-3
     config.optimizer.warmup_steps = 100
@@ -40,7 +38,7 @@ def get_config(argument: str = ""):
     config.checkpoint.every_steps = 1000
     config.checkpoint.keep = 2
     config.validation.every_steps = 1000
-    config.sample.guidance = 1.2
-    config.sample.shift = 8.0
+    config.sample.guidance = 1.5
+    config.sample.shift = 5.0
     config.sample.batch_size = 32
     return config
