@@ -40,7 +40,7 @@ CONFIG = "configs/demo.py"
 OUTPUT = "runs/demo"
 NUM = 64  # clips a side of every distance
 # On Linux: memory of finished buffers is kept, in huge pages, and not faulted in anew
-# at every step, which costs a third of the speed. Elsewhere nobody reads it.
+# at every step. Elsewhere nobody reads it.
 MALLOC = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
     "glibc.malloc.trim_threshold=4294967296"
