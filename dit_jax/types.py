@@ -37,8 +37,9 @@ def keep_placement(x: Array, dims: tuple[str | None, ...]) -> Array:
 class Conditioning:
     """What a denoiser is told beside the noisy latents; absent parts are None.
 
-    label: class of each example; `num_classes` is the null class of guidance. All
-    leaves may have a leading dim of microbatches.
+    label: class of each example; `num_classes` is the null class of guidance. frames:
+    clean latent frames that come before those to be generated. All leaves may have a
+    leading dim of microbatches.
     """
 
     label: Int[Leaf, "*micro B"] | None = None
@@ -47,6 +48,7 @@ class Conditioning:
     pooled: Float[Leaf, "*micro B E"] | None = None
     mask: Float[Leaf, "*micro B T H W 1"] | None = None
     fps: Float[Leaf, "*micro B"] | None = None
+    frames: Float[Leaf, "*micro B K H W C"] | None = None
 
 
 @jax.tree_util.register_dataclass

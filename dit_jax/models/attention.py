@@ -7,18 +7,20 @@ q's dtype. A model receives the function as a constructor argument, so that form
 run on a mesh can take its place.
 """
 
-import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
 from dit_jax.models.chunked import HIDDEN, chunked
+from dit_jax.models.patterns import Pattern
 from dit_jax.models.positions import Triple
-from dit_jax.models.primitives import linear
+from dit_jax.models.primitives import XAVIER, Initializer, linear
+from dit_jax.models.scene import Scene
 
 
 def xla(
@@ -43,24 +45,12 @@ def xla(
 ATTENTIONS: dict[str, types.Attention] = {"xla": xla, "chunked": chunked}
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """What a layer may see beside its own tokens.
-
-    grid: tokens along (T, H, W), a compile-time constant.
-    segment_ids: which tokens belong together; None is one clip a row.
-    """
-
-    grid: Triple = dataclasses.field(metadata={"static": True})
-    segment_ids: Int[Array, "B N"] | None = None
-
-
 class SelfAttention(nnx.Module):
-    """Joint spacetime attention: every token of a clip attends to every other.
+    """Tokens attend to tokens of the same clip, those that `pattern` lets them see.
 
-    norm: the QK-norm's factory, `RMSNorm` (per head, learned scale) or `NoNorm`.
-    rotary: `(x, grid) -> x` on [B, N, heads, head_dim], see `positions.Rotary`.
+    norm: the QK-norm's factory `(width, rngs=...)`, such as `RMSNorm` or `NoNorm`.
+    norm_width: how many channels are normed together: one head's or all.
+    rotary: `(x, grid) -> x` on the patch tokens, see `positions.Rotary`.
     """
 
     def __init__(
@@ -69,30 +59,139 @@ class SelfAttention(nnx.Module):
         width: int,
         num_heads: int,
         attention: types.Attention,
+        pattern: Pattern,
         norm: Callable[..., nnx.Module],
+        norm_width: int,
         rotary: Callable[[Array, Triple], Array],
+        qkv_bias: bool = True,
+        kernel_init: Initializer = XAVIER,
         dtype: DTypeLike,
         constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
-        head_dim = width // num_heads
         # one product for q, k and v; columns are (head, qkv, head_dim), so that a shard
         # of the columns holds whole heads
-        self.qkv = linear(width, 3 * width, ("embed", "heads"), dtype=dtype, rngs=rngs)
-        self.out = linear(width, width, ("heads", "embed"), dtype=dtype, rngs=rngs)
-        self.query_norm = norm(head_dim, rngs=rngs)
-        self.key_norm = norm(head_dim, rngs=rngs)
-        self.num_heads = num_heads
-        self.attention = attention
-        self.rotary = rotary
+        make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.qkv = make(width, 3 * width, ("embed", "heads"), use_bias=qkv_bias)
+        self.out = make(width, width, ("heads", "embed"))
+        self.query_norm = norm(norm_width, rngs=rngs)
+        self.key_norm = norm(norm_width, rngs=rngs)
+        self.num_heads, self.norm_width = num_heads, norm_width
+        self.attention, self.pattern, self.rotary = attention, pattern, rotary
         self.constrain = constrain
 
     def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
         qkv = self.qkv(x).reshape(*x.shape[:2], self.num_heads, 3, -1)
         q, k, v = (qkv[..., i, :] for i in range(3))
-        q = self.rotary(self.query_norm(q), scene.grid).astype(v.dtype)
-        k = self.rotary(self.key_norm(k), scene.grid).astype(v.dtype)
+        q = self._turn(normed(self.query_norm, q, self.norm_width), scene)
+        k = self._turn(normed(self.key_norm, k, self.norm_width), scene)
         dims = ("batch", "tokens", "heads", None)
-        q, k, v = (self.constrain(part, dims) for part in (q, k, v))
-        out = self.attention(q, k, v, scene.segment_ids)
+        q, k, v = (self.constrain(part.astype(v.dtype), dims) for part in (q, k, v))
+        with jax.named_scope("scores"):
+            out = self.pattern(self.attention, q, k, v, scene)
         return self.out(out.reshape(*x.shape[:2], -1))
+
+    def _turn(self, x: Array, scene: Scene) -> Array:
+        """Positions of the patches; extra tokens have none."""
+        if not scene.num_extra:
+            return self.rotary(x, scene.grid)
+        extra, patches = jnp.split(x, [scene.num_extra], axis=1)
+        patches = self.rotary(patches, scene.grid)
+        return jnp.concatenate([extra.astype(patches.dtype), patches], axis=1)
+
+
+class CrossAttention(nnx.Module):
+    """Tokens attend to the scene's context [B, L, D], where `context_mask` is True.
+
+    A clip without any context gets the projection's bias.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        num_heads: int,
+        norm: Callable[..., nnx.Module],
+        norm_width: int,
+        qkv_bias: bool = True,
+        kernel_init: Initializer = XAVIER,
+        dtype: DTypeLike,
+        constrain: types.Constrain,
+        rngs: nnx.Rngs,
+    ):
+        make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.query = make(width, width, ("embed", "heads"), use_bias=qkv_bias)
+        # columns are (head, kv, head_dim)
+        self.key_value = make(width, 2 * width, ("embed", "heads"), use_bias=qkv_bias)
+        self.out = make(width, width, ("heads", "embed"))
+        self.query_norm = norm(norm_width, rngs=rngs)
+        self.key_norm = norm(norm_width, rngs=rngs)
+        self.num_heads, self.norm_width = num_heads, norm_width
+        self.constrain = constrain
+
+    def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
+        assert scene.context is not None, "the conditioning part gives the context"
+        context = scene.context.astype(x.dtype)
+        q = self.query(x).reshape(*x.shape[:2], self.num_heads, -1)
+        kv = self.key_value(context)
+        kv = kv.reshape(*context.shape[:2], self.num_heads, 2, -1)
+        k, v = (kv[..., i, :] for i in range(2))
+        q = normed(self.query_norm, q, self.norm_width).astype(v.dtype)
+        k = normed(self.key_norm, k, self.norm_width).astype(v.dtype)
+        q = self.constrain(q, ("batch", "tokens", "heads", None))
+        with jax.named_scope("scores"):
+            out = over_context(q, k, v, scene.context_mask)
+        return self.out(out.reshape(*x.shape[:2], -1))
+
+
+def over_context(
+    q: Float[Array, "B N heads head_dim"],
+    k: Float[Array, "B L heads head_dim"],
+    v: Float[Array, "B L heads head_dim"],
+    mask: Bool[Array, "B L"] | None = None,
+) -> Float[Array, "B N heads head_dim"]:
+    """Softmax attention to a short sequence; zeros where its mask shows nothing."""
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+    scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=jnp.float32)
+    scores = scores * q.shape[-1] ** -0.5
+    if mask is None:
+        weights = jax.nn.softmax(scores, axis=-1)
+    else:
+        seen = mask[:, None, None]
+        scores = jnp.where(seen, scores, HIDDEN)
+        weights = jnp.where(seen, jax.nn.softmax(scores, axis=-1), 0)
+    out = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
+    return jnp.swapaxes(out, 1, 2).astype(q.dtype)
+
+
+def normed(
+    norm: nnx.Module, x: Float[Array, "B N heads head_dim"], width: int
+) -> Float[Array, "B N heads head_dim"]:
+    """`norm` over runs of `width` channels: one head's, or all heads' together."""
+    return norm(x.reshape(*x.shape[:2], -1, width)).reshape(x.shape)
+
+
+class Followed(nnx.Module):
+    """A layer, then one more linear map (VDT's `temporal_fc`)."""
+
+    def __init__(
+        self,
+        layer: Callable[..., nnx.Module],
+        *,
+        width: int,
+        kernel_init: Initializer,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.layer = layer(rngs=rngs)
+        self.linear = linear(
+            width,
+            width,
+            ("signal", "embed"),
+            kernel_init=kernel_init,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
+        return self.linear(self.layer(x, scene))

@@ -1,102 +1,100 @@
-"""How a model is told the time and the label: one part, called once a forward pass.
+"""How a model is told the time, the label and the text.
 
-A conditioning part is a module `(t, conditioning) -> Modulations`. It is called before
-the stack, and what it returns for the layers has a leading layer dim that the stack
-scans over. It refuses, with a sentence, what it has no use for.
+A conditioning part is a module `(t, conditioning) -> Signals`, called once a forward
+pass. It embeds what it is
+given as vectors (`embeddings.py`) and hands them to the stack in one of four ways: as
+modulations of every branch (adaLN), as modulations with one shared projection
+(adaLN-single), as tokens in front of the patches (in-context), or as the context that
+cross-attention reads. It refuses, with a sentence, what it has no use for.
+
+Letters: G groups of tokens that share a time, 1 or the number of latent frames.
 """
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable, Mapping, Set
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from dit_jax import types
+from dit_jax.models.embeddings import EXACT, FIELDS
 from dit_jax.models.primitives import linear
-
-TIME_SCALE = 1000.0  # t in [0, 1] to the range that the sinusoids were made for
-TIME_DIMS = 256
-# These products are a negligible share of the work, and gates must not be rounded.
-EXACT = jax.lax.Precision.HIGHEST
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Modulations:
-    """Conditioning as the layers and the head receive it, float32.
+class Signals:
+    """Conditioning as the stack and the head receive it, float32.
 
-    layers: per layer and branch shift, scale, gate (attention first, then the MLP).
-    head: shift, scale.
+    layers: the modulation rows of every layer's branches, in the branches' order;
+    `parts` may be 0. head: shift and scale, or None. tokens: in front of the patches,
+    `tokens_mask` True where there is one. context: what cross-attention reads, and
+    where.
     """
 
-    layers: Float[Array, "L B parts D"]
-    head: Float[Array, "B 2 D"]
+    layers: Float[Array, "L B G parts D"]
+    head: Float[Array, "B G 2 D"] | None = None
+    tokens: Float[Array, "B K D"] | None = None
+    tokens_mask: Bool[Array, "B K"] | None = None
+    context: Float[Array, "B M D"] | None = None
+    context_mask: Bool[Array, "B M"] | None = None
 
 
-def time_features(
-    t: Float[Array, " B"], dims: int = TIME_DIMS
-) -> Float[Array, "B dims"]:
-    """Cosines, then sines, of t * exp(-ln(1e4) i / half), i < half = dims / 2."""
-    half = dims // 2
-    frequencies = np.exp(-np.log(1e4) * np.arange(half) / half)
-    angles = t.astype(jnp.float32)[:, None] * jnp.float32(frequencies)[None]
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+Delivery = Callable[..., nnx.Module]
+"""`(rngs=...) -> (vectors [K, B, G, D]) -> Signals`: one of the four ways."""
 
 
-class TimeEmbedding(nnx.Module):
-    """t in [0, 1] -> a vector: sinusoids of 1000 t, then a two-layer MLP, float32."""
+class Conditioner(nnx.Module):
+    """Embeds the parts of a `Conditioning` and delivers them.
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        constrain: types.Constrain = types.keep_placement,
-        rngs: nnx.Rngs,
-    ):
-        small = nnx.initializers.normal(0.02)
-        make = partial(linear, kernel_init=small, precision=EXACT, rngs=rngs)
-        self.hidden = make(TIME_DIMS, width, ("time", "embed"))
-        self.out = make(width, width, ("signal", "embed"))
-        self.constrain = constrain
-
-    def __call__(self, t: Float[Array, " B"]) -> Float[Array, "B D"]:
-        hidden = self.hidden(time_features(TIME_SCALE * t))
-        hidden = self.constrain(hidden, ("batch", "embed"))
-        return self.constrain(self.out(jax.nn.silu(hidden)), ("batch", "embed"))
-
-
-class LabelEmbedding(nnx.Module):
-    """A table of num_classes + 1 rows, N(0, scale); the last row is the null label."""
+    vectors: factories by name, each `(rngs=...) -> (t, conditioning) -> [B, G, D]`.
+    sequences: by name, a factory `(rngs=...) -> (t, conditioning) -> (tokens, mask)`
+    and the field of `Signals` that its tokens go to, "tokens" or "context".
+    """
 
     def __init__(
         self,
-        num_classes: int,
-        width: int,
+        vectors: Mapping[str, Callable[..., nnx.Module]],
+        delivery: Delivery,
+        sequences: Mapping[str, tuple[Callable[..., nnx.Module], str]],
         *,
-        scale: float,
-        constrain: types.Constrain = types.keep_placement,
         rngs: nnx.Rngs,
     ):
-        draw = nnx.initializers.normal(scale)(rngs.params(), (num_classes + 1, width))
-        self.table = nnx.Param(draw, out_sharding=("labels", "embed"))
-        self.num_classes = num_classes
-        self.constrain = constrain
+        self.names = tuple(vectors)
+        for name, make in vectors.items():
+            setattr(self, name, make(rngs=rngs))
+        self.delivery = delivery(rngs=rngs)
+        self.places = tuple((name, where) for name, (_, where) in sequences.items())
+        for name, (make, _) in sequences.items():
+            setattr(self, name, make(rngs=rngs))
 
-    def __call__(self, label: Array) -> Float[Array, "B D"]:
-        # NaN, not a silently clamped row, for a label that the table does not have
-        table = self.constrain(self.table[...], ("labels", "embed"))
-        return jnp.take(table, label, axis=0, mode="fill", fill_value=jnp.nan)
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of a conditioning that some part uses."""
+        names = (*self.names, *(name for name, _ in self.places))
+        return frozenset(field for name in names for field in getattr(self, name).reads)
+
+    def __call__(
+        self, t: Float[Array, "..."], conditioning: types.Conditioning
+    ) -> Signals:
+        """Missing parts of the conditioning are their null. fps is not used."""
+        refuse(conditioning, self.reads)
+        parts = [getattr(self, name) for name in self.names]
+        signals = self.delivery([part(t, conditioning) for part in parts])
+        for name, where in self.places:
+            tokens, mask = getattr(self, name)(t, conditioning)
+            signals = _joined(signals, where, tokens, mask)
+        return signals
 
 
-class AdaLNZero(nnx.Module):
-    """Time plus label to a shift, scale and gate per layer and branch; zero at init.
+class AdaLN(nnx.Module):
+    """Modulations of all layers from one vector, zero at init. arXiv:2212.09748, 3.2.
 
-    DiT, arXiv:2212.09748, section 3.2. The projections of all layers are one parameter
-    [L, D, parts D], applied once before the stack: sharded on its output dim, only the
-    small result is gathered, not a third of the model's weights.
+    The projections of all layers are one parameter [L, D, parts D], applied once before
+    the stack: sharded on its output dim, only the small result is gathered, not a third
+    of the model's weights. parts: rows of a layer, 3 a gated branch, 2 one without.
     """
 
     def __init__(
@@ -104,60 +102,130 @@ class AdaLNZero(nnx.Module):
         *,
         width: int,
         depth: int,
-        num_classes: int,
-        label_scale: float,
-        num_branches: int = 2,
-        constrain: types.Constrain = types.keep_placement,
+        parts: int,
+        constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
-        self.time = TimeEmbedding(width, constrain=constrain, rngs=rngs)
-        self.label = LabelEmbedding(
-            num_classes, width, scale=label_scale, constrain=constrain, rngs=rngs
-        )
-        columns = 3 * num_branches * width
         self.kernel = nnx.Param(
-            jnp.zeros((depth, width, columns)),
+            jnp.zeros((depth, width, parts * width)),
             out_sharding=("layers", "signal", "modulation"),
         )
         self.bias = nnx.Param(
-            jnp.zeros((depth, columns)), out_sharding=("layers", "modulation")
+            jnp.zeros((depth, parts * width)), out_sharding=("layers", "modulation")
         )
+        self.head = _head(width, rngs)
         self.constrain = constrain
-        self.head = linear(
-            width,
-            2 * width,
-            ("signal", "modulation"),
-            kernel_init=nnx.initializers.zeros_init(),
-            precision=EXACT,
-            rngs=rngs,
+
+    def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
+        signal = jax.nn.silu(sum(vectors))
+        layers = jnp.einsum("bgd,ldm->lbgm", signal, self.kernel[...], precision=EXACT)
+        layers = layers + self.bias[:, None, None]
+        return _modulations(layers, self.head(signal), self.constrain)
+
+
+class AdaLNSingle(nnx.Module):
+    """One projection for all layers plus a table of every layer; PixArt-alpha,
+    arXiv:2310.00426, section 2.3. Table: N(0, 1) / sqrt(D)."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        parts: int,
+        constrain: types.Constrain,
+        rngs: nnx.Rngs,
+    ):
+        self.shared = linear(
+            width, parts * width, ("signal", "modulation"), precision=EXACT, rngs=rngs
         )
-
-    def __call__(
-        self, t: Float[Array, " B"], conditioning: types.Conditioning
-    ) -> Modulations:
-        """A missing label is the null label for all rows; fps is not used."""
-        refuse(conditioning, ("mask", "text", "text_mask", "pooled"), "adaLN-Zero")
-        label = conditioning.label
-        if label is None:
-            label = jnp.full(t.shape, self.label.num_classes, jnp.int32)
-        signal = jax.nn.silu(self.time(t) + self.label(jnp.asarray(label)))
-        layers = jnp.einsum("bd,ldm->lbm", signal, self.kernel[...], precision=EXACT)
-        layers = self.constrain(layers + self.bias[:, None], ("layers", "batch", None))
-        head = self.constrain(self.head(signal), ("batch", None))
-        (depth, batch, _), width = layers.shape, signal.shape[-1]
-        return Modulations(
-            layers=layers.reshape(depth, batch, -1, width),
-            head=head.reshape(batch, 2, width),
+        draw = jax.random.normal(rngs.params(), (depth, parts * width))
+        self.table = nnx.Param(
+            draw * width**-0.5, out_sharding=("layers", "modulation")
         )
+        self.head = _head(width, rngs)
+        self.constrain = constrain
+
+    def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
+        signal = jax.nn.silu(sum(vectors))
+        layers = self.shared(signal)[None] + self.table[:, None, None]
+        return _modulations(layers, self.head(signal), self.constrain)
 
 
-def refuse(
-    conditioning: types.Conditioning, fields: tuple[str, ...], part: str
-) -> None:
-    """ValueError for a field that is given to a part that would ignore it."""
-    for field in fields:
-        if getattr(conditioning, field) is not None:
+class AsTokens(nnx.Module):
+    """Every vector is a token in front of the patches, in order."""
+
+    def __init__(self, *, width: int, depth: int, rngs: nnx.Rngs):
+        del rngs
+        self.depth, self.width = depth, width
+
+    def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
+        tokens = jnp.concatenate(vectors, axis=1)
+        return Signals(_no_layers(self, tokens), tokens=tokens)
+
+
+class AsContext(nnx.Module):
+    """The vectors, as a short sequence, are what cross-attention reads."""
+
+    def __init__(self, *, width: int, depth: int, rngs: nnx.Rngs):
+        del rngs
+        self.depth, self.width = depth, width
+
+    def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
+        context = jnp.concatenate(vectors, axis=1)
+        return Signals(_no_layers(self, context), context=context)
+
+
+def _head(width: int, rngs: nnx.Rngs) -> nnx.Linear:
+    return linear(
+        width,
+        2 * width,
+        ("signal", "modulation"),
+        kernel_init=nnx.initializers.zeros_init(),
+        precision=EXACT,
+        rngs=rngs,
+    )
+
+
+def _modulations(
+    layers: Float[Array, "L B G m"],
+    head: Float[Array, "B G n"],
+    constrain: types.Constrain,
+) -> Signals:
+    width = head.shape[-1] // 2
+    layers = constrain(layers, ("layers", "batch", None, None))
+    head = constrain(head, ("batch", None, None))
+    return Signals(
+        layers.reshape(*layers.shape[:3], -1, width),
+        head=head.reshape(*head.shape[:2], 2, width),
+    )
+
+
+def _no_layers(part: AsTokens | AsContext, vectors: Array) -> Array:
+    return jnp.zeros((part.depth, len(vectors), 1, 0, part.width), vectors.dtype)
+
+
+def _joined(
+    signals: Signals,
+    where: str,
+    tokens: Float[Array, "B K D"],
+    mask: Bool[Array, "B K"],
+) -> Signals:
+    """`signals` with a sequence appended to its tokens or to its context."""
+    before, there = getattr(signals, where), getattr(signals, f"{where}_mask")
+    if before is not None:
+        tokens = jnp.concatenate([before, tokens], axis=1)
+        there = jnp.ones(before.shape[:2], bool) if there is None else there
+        mask = jnp.concatenate([there, mask], axis=1)
+    return dataclasses.replace(signals, **{where: tokens, f"{where}_mask": mask})
+
+
+def refuse(conditioning: types.Conditioning, used: Set[str]) -> None:
+    """ValueError for a field that is given to a model that would ignore it."""
+    for field in FIELDS:
+        if getattr(conditioning, field) is not None and field not in used:
             raise ValueError(
-                f"conditioning.{field} was given to a model that has no part for it "
-                f"({part}); leave it out or choose a model.preset that takes it"
+                f"conditioning.{field} was given to a model that has no part for it; "
+                "leave it out or choose a model.preset, model.text or model.frames "
+                "that takes it"
             )

@@ -5,7 +5,7 @@ Parameters are a plain nested dict of float32 arrays, addressable by path such a
 eval_shape.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
@@ -15,6 +15,7 @@ from dit_jax import types
 from dit_jax.models import presets
 
 Params = dict[str, Any]
+Streams: TypeAlias = PyTree[Float[Array, "..."]]  # a bare array is the tree of one leaf
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
@@ -26,10 +27,10 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
 def apply(
     graphdef: nnx.GraphDef,
     params: Params,
-    x: Float[Array, "B T H W C"],
-    t: Float[Array, "..."],
+    x: Streams,
+    t: Streams,
     conditioning: types.Conditioning,
-) -> Float[Array, "B T H W out"]:
+) -> Streams:
     """The model's prediction, float32."""
     return nnx.merge(graphdef, params)(x, t, conditioning)
 

@@ -5,7 +5,7 @@ grid is (T / pt, H / ph, W / pw); N tokens = the grid's product, frames slowest.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 from dit_jax.models.positions import Triple
-from dit_jax.models.primitives import layer_norm, linear, modulate
+from dit_jax.models.primitives import Initializer, linear, modulate
 
 
 def token_grid(size: Sequence[int], patch: Triple) -> Triple:
@@ -45,14 +45,29 @@ def unpatchify(
 
 
 def patch_embedding(
-    channels: int, patch: Triple, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+    channels: int,
+    patch: Triple,
+    width: int,
+    *,
+    kernel_init: Initializer,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
 ) -> nnx.Linear:
-    num_in = math.prod(patch) * channels
-    return linear(num_in, width, ("patch_in", "embed"), dtype=dtype, rngs=rngs)
+    return linear(
+        math.prod(patch) * channels,
+        width,
+        ("patch_in", "embed"),
+        kernel_init=kernel_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
 
 
 class Head(nnx.Module):
-    """Norm, modulate, project to patches; zero at init. DiT, arXiv:2212.09748."""
+    """Norm, modulate where the conditioning says so, project to patches; zero at init.
+
+    DiT, arXiv:2212.09748.
+    """
 
     def __init__(
         self,
@@ -60,24 +75,56 @@ class Head(nnx.Module):
         patch: Triple,
         width: int,
         *,
+        norm: Callable[..., nnx.Module],
+        kernel_init: Initializer,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
+        self.norm = norm(rngs=rngs)
         self.out = linear(
             width,
             math.prod(patch) * channels,
             ("embed", "patch_out"),
-            kernel_init=nnx.initializers.zeros_init(),
+            kernel_init=kernel_init,
             dtype=dtype,
             rngs=rngs,
         )
 
     def __call__(
-        self, x: Float[Array, "B N D"], modulation: Float[Array, "B 2 D"]
+        self, x: Float[Array, "B N D"], modulation: Float[Array, "B G 2 D"] | None
     ) -> Float[Array, "B N P"]:
         """float32, whatever the compute dtype. modulation: shift, scale."""
-        shift, scale = modulation[:, 0], modulation[:, 1]
-        return self.out(modulate(layer_norm(x), shift, scale)).astype(jnp.float32)
+        x = self.norm(x)
+        if modulation is not None:
+            x = modulate(x, modulation[:, :, 0], modulation[:, :, 1])
+        return self.out(x).astype(jnp.float32)
+
+
+class FrameConv(nnx.Module):
+    """A 3x3 convolution of every frame, U-ViT's last layer."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(
+            channels,
+            channels,
+            (3, 3),
+            kernel_metadata={"out_sharding": (None, None, None, None)},
+            bias_metadata={"out_sharding": (None,)},
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        return self.conv(x.reshape(-1, *x.shape[2:])).reshape(x.shape)
+
+
+class NoConv(nnx.Module):
+    """The convolution that is not there."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        del channels, rngs
+
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        return x
 
 
 def _by(numbers: Sequence[int]) -> str:

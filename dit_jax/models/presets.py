@@ -1,13 +1,13 @@
 """Named models: one table from a name to its parts and their values.
 
-A name is `<preset>/<pt>x<ph>x<pw>`, e.g. `joint-b/1x2x2`. Any value of the preset can
-be overridden; an override of None means the preset's value. In a config the overrides
-are the `model.*` keys.
+A name is `<preset>/<pt>x<ph>x<pw>`, e.g. `joint-b/1x2x2`, or `dit-xl/2` for 1x2x2. Any
+value of the preset can be overridden; an override of None means the preset's value. In
+a config the overrides are the `model.*` keys.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,37 +16,114 @@ from jaxtyping import DTypeLike
 
 from dit_jax import types
 from dit_jax.errors import UserError, choose, nearest
-from dit_jax.models import joint
+from dit_jax.models import designs
 from dit_jax.models.attention import ATTENTIONS
-from dit_jax.models.cost import Cost, joint_cost
+from dit_jax.models.cost import Cost
+from dit_jax.models.cost import cost as cost_of
+from dit_jax.models.mixings import MIXINGS
 from dit_jax.models.positions import Triple
+from dit_jax.models.values import DEFAULTS, complete
 
 LatentShape = tuple[int, int, int, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """values: what may be overridden. complete: fills in and checks the values. build
-    and cost: what to do with them."""
-
-    values: Mapping[str, Any]
-    complete: Callable[..., dict[str, Any]]
-    build: Callable[..., nnx.Module]
-    cost: Callable[..., Cost]
-
-
-def _joint(depth: int, width: int, num_heads: int) -> Preset:
-    values = joint.defaults(depth=depth, width=width, num_heads=num_heads)
-    return Preset(values, joint.complete, joint.build, joint_cost)
-
-
-PRESETS: dict[str, Preset] = {
-    "joint-tiny": _joint(6, 192, 3),
-    "joint-s": _joint(12, 384, 6),
-    "joint-b": _joint(12, 768, 12),
-    "joint-l": _joint(24, 1024, 16),
-    "joint-xl": _joint(28, 1152, 16),
+# What a family does otherwise than `values.DEFAULTS`.
+DIT = {
+    "qk_norm": "none",
+    "rotary": False,
+    "positions": "sincos_2d",
+    "time": "steps",
+    "label_scale": 0.02,
+    "learn_sigma": True,
 }
+SIT = DIT | {"time": "to_data"}
+VDT = DIT | {"mixing": "vdt", "positions": "sincos_2d_and_time"}
+LATTE = DIT | {"mixing": "interleaved"}
+U_VIT = {
+    "qk_norm": "none",
+    "rotary": False,
+    "positions": "learned",
+    "mixing": "joint",
+    "conditioning": "in_context",
+    "stack": "long_skips",
+    "norm": "affine_1e-5",
+    "qkv_bias": False,
+    "gelu": "exact",
+    "time": "up_to_999",
+    "time_mlp": "none",
+    "label_scale": 0.02,
+    "init": "truncated",
+    "zero_init_head": False,
+    "final_conv": True,
+}
+UNIDIFFUSER = U_VIT | {
+    "streams": "image_text",
+    "time": "steps_from_1",
+    "block": "post_norm",
+    "final_conv": False,
+    "text_dims": 64,
+    "text_length": 77,
+}
+WINDOW = {"mixing": "windows"}
+
+# (depth, width, num_heads)
+DIT_SIZES = {
+    "s": (12, 384, 6),
+    "b": (12, 768, 12),
+    "l": (24, 1024, 16),
+    "xl": (28, 1152, 16),
+}
+VIDEO_SIZES = {
+    "tiny": (6, 192, 3),
+    **DIT_SIZES,
+    "1.3b": (34, 1792, 14),
+    "3b": (38, 2560, 20),
+    "14b": (44, 5120, 40),
+}
+U_VIT_SIZES = {
+    "s": (13, 512, 8),
+    "m": (17, 768, 12),
+    "l": (21, 1024, 16),
+    "h": (29, 1152, 16),
+}
+UNIDIFFUSER_SIZE = (31, 1536, 24)
+
+
+def _family(
+    name: str, sizes: Mapping[str, tuple[int, int, int]], values: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    return {
+        f"{name}-{size}": {
+            **DEFAULTS,
+            **values,
+            "depth": depth,
+            "width": width,
+            "num_heads": num_heads,
+        }
+        for size, (depth, width, num_heads) in sizes.items()
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    **_family("joint", VIDEO_SIZES, {}),
+    **_family("window", VIDEO_SIZES, WINDOW),
+    **_family("dit", DIT_SIZES, DIT),
+    **_family("sit", DIT_SIZES, SIT),
+    # VDT's L has the width of DiT's XL
+    **_family("vdt", {"s": DIT_SIZES["s"], "l": DIT_SIZES["xl"]}, VDT),
+    **_family("latte", DIT_SIZES, LATTE),
+    **_family("uvit", U_VIT_SIZES, U_VIT),
+    **_family("unidiffuser", {"v0": UNIDIFFUSER_SIZE}, UNIDIFFUSER),
+    **_family(
+        "unidiffuser", {"v1": UNIDIFFUSER_SIZE}, UNIDIFFUSER | {"data_type": True}
+    ),
+}
+# As published: these have one shared projection, or 40 % of them would be modulation.
+for large in ("1.3b", "3b", "14b"):
+    for family in ("joint", "window"):
+        PRESETS[f"{family}-{large}"]["conditioning"] = "adaln_single"
+PRESETS["uvit-h"]["final_conv"] = False
+PRESETS["uvit-h"]["time"] = "steps_from_1"  # of Stable Diffusion's process
 
 
 def resolve(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -55,7 +132,7 @@ def resolve(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, 
     `resolve(name, resolve(name, overrides))` changes nothing. UserError for an unknown
     preset, key or kind of value, naming the nearest.
     """
-    _, values = _resolve(name, overrides or {})
+    values = _resolve(name, overrides or {})
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in values.items()
@@ -73,7 +150,7 @@ def build(
     dtype: DTypeLike = jnp.float32,
     constrain: types.Constrain = types.keep_placement,
     **overrides: Any,
-) -> nnx.Module:
+) -> designs.Model:
     """A model with fresh parameters, always float32.
 
     latent_shape: (T, H, W, C). num_classes: 0 for a model without labels. out_channels:
@@ -82,10 +159,10 @@ def build(
     """
     if attention is None or isinstance(attention, str):
         overrides["attention"] = attention
-    preset, values = _resolve(name, overrides)
+    values = _resolve(name, overrides)
     if attention is None or isinstance(attention, str):
         attention = choose(ATTENTIONS, values["attention"], "model.attention")
-    return preset.build(
+    return designs.build(
         values,
         latent_shape=latent_shape,
         num_classes=num_classes,
@@ -103,17 +180,44 @@ def cost(
     *,
     num_classes: int,
     out_channels: int | None = None,
+    given_frames: int = 0,
     **overrides: Any,
 ) -> Cost:
-    """Parameters and multiply-adds of `build` with the same arguments."""
-    preset, values = _resolve(name, overrides)
-    return preset.cost(values, latent_shape, num_classes, out_channels)
+    """Parameters and multiply-adds of `build` with the same arguments.
+
+    given_frames: how many of the clip's latent frames are told and not generated.
+    """
+    model = nnx.eval_shape(
+        lambda: build(
+            name,
+            latent_shape=latent_shape,
+            num_classes=num_classes,
+            rngs=nnx.Rngs(0),
+            out_channels=out_channels,
+            **overrides,
+        )
+    )
+    counted = cost_of(model, latent_shape, given_frames)
+    repeated = _repeated(_resolve(name, overrides), latent_shape)
+    return dataclasses.replace(counted, repeated_macs=repeated)
 
 
-def _resolve(name: str, overrides: Mapping[str, Any]) -> tuple[Preset, dict[str, Any]]:
+def _repeated(values: Mapping[str, Any], latent_shape: LatentShape) -> int:
+    """Latte's reference projects one modulation for every frame of its spatial blocks,
+    for every site of its temporal blocks, and for every frame of the head."""
+    if not MIXINGS[values["mixing"]].repeats_modulation:
+        return 0
+    frames, sites = latent_shape[0], math.prod(latent_shape[1:3])
+    sites //= math.prod(values["patch"][1:])
+    once = values["width"] ** 2
+    pairs = values["depth"] // 2
+    return once * (6 * pairs * (frames + sites - 2) + 2 * (frames - 1))
+
+
+def _resolve(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     base, _, patch = name.partition("/")
     preset = choose(PRESETS, base, "model.preset")
-    values = {**preset.values, "patch": _parse_patch(name, patch)}
+    values = {**preset, "patch": _parse_patch(name, patch)}
     for key, value in overrides.items():
         if key not in values:
             raise UserError(
@@ -122,15 +226,19 @@ def _resolve(name: str, overrides: Mapping[str, Any]) -> tuple[Preset, dict[str,
             )
         if value is not None:
             values[key] = _like(values[key], value, f"model.{key}")
-    return preset, preset.complete(values)
+    return complete(values)
 
 
 def _parse_patch(name: str, patch: str) -> Triple:
     parts = patch.split("x")
+    if len(parts) == 1:  # of one frame, as DiT writes it
+        parts = ["1", *parts, *parts]
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        base = name.partition("/")[0]
         raise UserError(
-            f"model.preset {name!r} has no patch of <frames>x<height>x<width>; "
-            f"change it to, for example, '{name.partition('/')[0]}/1x2x2'"
+            f"model.preset {name!r} has no patch of <side> or "
+            f"<frames>x<height>x<width>; change it to, for example, '{base}/2' or "
+            f"'{base}/1x2x2'"
         )
     t, h, w = map(int, parts)
     return t, h, w

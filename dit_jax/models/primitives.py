@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
+Initializer = Callable[..., Array]
+
 EPSILON = 1e-6
 XAVIER = nnx.initializers.xavier_uniform()
 
@@ -22,11 +24,12 @@ def linear(
     axes: tuple[str, str],
     *,
     rngs: nnx.Rngs,
-    kernel_init: Callable[..., Array] = XAVIER,
+    kernel_init: Initializer = XAVIER,
+    use_bias: bool = True,
     dtype: DTypeLike = jnp.float32,
     precision: jax.lax.Precision | None = None,
 ) -> nnx.Linear:
-    """A biased linear map, Xavier-uniform kernel and zero bias unless told otherwise.
+    """A linear map; Xavier-uniform kernel and zero bias unless told otherwise.
 
     axes: logical names of the kernel's two dims, e.g. ("embed", "mlp").
     """
@@ -34,6 +37,7 @@ def linear(
         num_in,
         num_out,
         kernel_init=kernel_init,
+        use_bias=use_bias,
         dtype=dtype,
         param_dtype=jnp.float32,
         precision=precision,
@@ -43,19 +47,57 @@ def linear(
     )
 
 
-def layer_norm(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """Layer norm without scale and shift, epsilon 1e-6; float32 out for any input."""
+def layer_norm(
+    x: Float[Array, "*B D"], epsilon: float = EPSILON
+) -> Float[Array, "*B D"]:
+    """Layer norm without scale and shift; float32 out for any input."""
     x = x.astype(jnp.float32)
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + EPSILON)
+    return centred * jax.lax.rsqrt(variance + epsilon)
 
 
 def modulate(
-    x: Float[Array, "B N D"], shift: Float[Array, "B D"], scale: Float[Array, "B D"]
+    x: Float[Array, "B N D"], shift: Float[Array, "B G D"], scale: Float[Array, "B G D"]
 ) -> Float[Array, "B N D"]:
-    """x (1 + scale) + shift, one shift and scale for all tokens of a clip."""
-    return x * (1 + scale[:, None]) + shift[:, None]
+    """x (1 + scale) + shift; each of G shifts and scales serves N / G tokens in a row.
+
+    G is 1 where all tokens of a clip share one time, T where every frame has its own.
+    """
+    return x * (1 + per_token(scale, x)) + per_token(shift, x)
+
+
+def per_token(
+    rows: Float[Array, "B G D"], x: Float[Array, "B N D"]
+) -> Float[Array, "B N_or_1 D"]:
+    """The row that serves each token, broadcast where one serves all."""
+    groups = rows.shape[1]
+    return rows if groups == 1 else jnp.repeat(rows, x.shape[1] // groups, axis=1)
+
+
+class LayerNorm(nnx.Module):
+    """Layer norm with a learned scale and shift; float32 out for any input."""
+
+    def __init__(self, width: int, *, epsilon: float = EPSILON, rngs: nnx.Rngs):
+        del rngs  # constants need no key
+        self.scale = nnx.Param(jnp.ones((width,)), out_sharding=("norm",))
+        self.bias = nnx.Param(jnp.zeros((width,)), out_sharding=("norm",))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        one = (1,) * (x.ndim - 1) + (-1,)
+        normed = layer_norm(x, self.epsilon)
+        return normed * self.scale.reshape(one) + self.bias.reshape(one)
+
+
+class PlainNorm(nnx.Module):
+    """Layer norm without parameters, epsilon 1e-6: what adaLN modulates."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        del width, rngs
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        return layer_norm(x)
 
 
 class RMSNorm(nnx.Module):

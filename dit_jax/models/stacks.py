@@ -1,55 +1,189 @@
-"""How blocks follow each other."""
+"""How blocks are stacked: parts `(x, modulations, scene) -> x`.
 
-from collections.abc import Callable
+Blocks of a stack are equal, compiled once and scanned over; their parameters are
+stacked on a leading `layers` dim.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, DTypeLike, Float
 
 from dit_jax import types
-from dit_jax.models.attention import Scene
+from dit_jax.models.primitives import XAVIER, Initializer, linear
+from dit_jax.models.scene import Scene
+
+BlockFactory = Callable[..., nnx.Module]
+Modulations = Float[Array, "L B G parts D"]
 
 
 class Straight(nnx.Module):
-    """Equal blocks one after another, compiled once and scanned over.
+    """Blocks one after another.
 
-    The blocks' parameters are stacked on a leading `layers` dim.
+    phases: block factories that take turns (spatial, temporal, spatial, ...). Their
+    parameters have one structure, so that what differs is only what the code does.
     remat: recompute a block's inside in the backward pass instead of keeping it.
     """
 
     def __init__(
         self,
-        make_block: Callable[..., nnx.Module],
+        phases: Sequence[BlockFactory],
         *,
         depth: int,
         remat: bool,
         constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
-        @nnx.split_rngs(splits=depth)
-        @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
-        def build(rngs: nnx.Rngs) -> nnx.Module:
-            return make_block(rngs=rngs)
-
-        self.blocks = build(rngs)
-        self.remat = remat
-        self.constrain = constrain
+        self.blocks = stacked(phases[0], depth, rngs)
+        self.phases = nnx.static(tuple(_structure(make) for make in phases))
+        self.depth, self.remat, self.constrain = depth, remat, constrain
 
     def __call__(
-        self,
-        x: Float[Array, "B N D"],
-        modulations: Float[Array, "L B parts D"],
-        scene: Scene,
+        self, x: Float[Array, "B N D"], modulations: Modulations, scene: Scene
     ) -> Float[Array, "B N D"]:
-        graphdef, layers = nnx.split(self.blocks)
+        steps = [_step(p, self.remat, self.constrain, scene) for p in self.phases]
+        layers = (nnx.state(self.blocks), modulations, jnp.arange(self.depth))
+        scanned = self.depth - self.depth % len(steps)
 
-        def one_block(x: Array, layer: tuple[Any, Array]) -> tuple[Array, None]:
-            params, modulation = layer
-            x = nnx.merge(graphdef, params)(x, modulation, scene)
-            return self.constrain(x, ("batch", "tokens", "embed")), None
+        def one_round(x: Array, layers: Any) -> tuple[Array, None]:
+            for i, step in enumerate(steps):
+                x = step(x, _row(layers, i))
+            return x, None
 
-        if self.remat:
-            # prevent_cse costs speed and is not needed under scan
-            one_block = jax.checkpoint(one_block, prevent_cse=False)
-        return jax.lax.scan(one_block, x, (layers, modulations))[0]
+        # not -1: an unmodulated block's rows are empty
+        shape = (scanned // len(steps), len(steps))
+        rounds = jax.tree.map(
+            lambda leaf: leaf[:scanned].reshape(*shape, *leaf.shape[1:]), layers
+        )
+        x, _ = jax.lax.scan(one_round, x, rounds)
+        for i in range(scanned, self.depth):  # the last round, where it is not whole
+            x = steps[i - scanned](x, _row(layers, i))
+        return x
+
+
+class LongSkips(nnx.Module):
+    """depth // 2 blocks in, one in the middle, depth // 2 out; U-ViT, arXiv:2209.12152.
+
+    Every out-block starts with a linear map of the stream beside the output of its
+    in-block (the last in, the first out), followed by `skip_norm`.
+    """
+
+    def __init__(
+        self,
+        make_block: BlockFactory,
+        *,
+        depth: int,
+        width: int,
+        skip_norm: Callable[..., nnx.Module],
+        kernel_init: Initializer = XAVIER,
+        remat: bool,
+        dtype: DTypeLike,
+        constrain: types.Constrain,
+        rngs: nnx.Rngs,
+    ):
+        def merge(rngs: nnx.Rngs) -> nnx.Module:
+            return Merge(
+                width, skip_norm, kernel_init=kernel_init, dtype=dtype, rngs=rngs
+            )
+
+        half = depth // 2
+        self.blocks_in = stacked(make_block, half, rngs)
+        self.middle = stacked(make_block, 1, rngs)
+        self.merges = stacked(merge, half, rngs)
+        self.blocks_out = stacked(make_block, half, rngs)
+        self.structure = nnx.static(_structure(make_block))
+        self.merge_structure = nnx.static(_structure(merge))
+        self.depth, self.remat, self.constrain = depth, remat, constrain
+
+    def __call__(
+        self, x: Float[Array, "B N D"], modulations: Modulations, scene: Scene
+    ) -> Float[Array, "B N D"]:
+        step = _step(self.structure, self.remat, self.constrain, scene)
+        half = (len(modulations) - 1) // 2
+        numbers = jnp.arange(len(modulations))
+
+        def layers(blocks: nnx.Module, start: int, stop: int) -> Any:
+            return nnx.state(blocks), modulations[start:stop], numbers[start:stop]
+
+        def block_in(x: Array, layer: Any) -> tuple[Array, Array]:
+            x = step(x, layer)
+            return x, x
+
+        def block_out(x: Array, layer: Any) -> tuple[Array, None]:
+            merge, skip, layer = layer
+            x = nnx.merge(self.merge_structure, merge)(x, skip)
+            return step(x, layer), None
+
+        x, skips = jax.lax.scan(block_in, x, layers(self.blocks_in, 0, half))
+        middle = layers(self.middle, half, half + 1)
+        x = step(x, _row(middle, 0))
+        outs = layers(self.blocks_out, half + 1, len(modulations))
+        merges = nnx.state(self.merges)
+        return jax.lax.scan(block_out, x, (merges, skips[::-1], outs))[0]
+
+
+class Merge(nnx.Module):
+    """norm(linear(x beside skip))."""
+
+    def __init__(
+        self,
+        width: int,
+        norm: Callable[..., nnx.Module],
+        *,
+        kernel_init: Initializer,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.linear = linear(
+            2 * width,
+            width,
+            ("signal", "embed"),
+            kernel_init=kernel_init,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm = norm(rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "B N D"], skip: Float[Array, "B N D"]
+    ) -> Float[Array, "B N D"]:
+        both = jnp.concatenate([x, skip], axis=-1)
+        return self.norm(self.linear(both)).astype(x.dtype)
+
+
+def stacked(make: BlockFactory, depth: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`depth` modules in one, parameters drawn apart and stacked."""
+
+    @nnx.split_rngs(splits=depth)
+    @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return make(rngs=rngs)
+
+    return build(rngs)
+
+
+def _row(layers: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], layers)
+
+
+def _structure(make: BlockFactory) -> nnx.GraphDef:
+    return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))[0]
+
+
+def _step(
+    structure: nnx.GraphDef, remat: bool, constrain: types.Constrain, scene: Scene
+) -> Callable[[Array, Any], Array]:
+    """One block as `(x, (parameters, modulation, number)) -> x`."""
+
+    def step(x: Array, layer: Any) -> Array:
+        params, modulation, number = layer
+        here = dataclasses.replace(scene, layer=number)
+        x = nnx.merge(structure, params)(x, modulation, here)
+        return constrain(x, ("batch", "tokens", "embed"))
+
+    # prevent_cse costs speed and is not needed under scan
+    return jax.checkpoint(step, prevent_cse=False) if remat else step

@@ -6,21 +6,20 @@ stacked (`stacks`). `presets` fills them from a table; nothing here knows the va
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax import types
-from dit_jax.models.attention import Scene
-from dit_jax.models.patches import (
-    Head,
-    patch_embedding,
-    patchify,
-    token_grid,
-    unpatchify,
-)
-from dit_jax.models.positions import Triple, additive_positions
+from dit_jax.models.given_frames import InFront, NotInFront
+from dit_jax.models.patches import patchify, token_grid, unpatchify
+from dit_jax.models.positions import Triple
+from dit_jax.models.scene import Scene
+
+Factory = Callable[..., nnx.Module]
 
 
 class VideoTransformer(nnx.Module):
@@ -28,8 +27,7 @@ class VideoTransformer(nnx.Module):
 
     latent_shape: (T, H, W, C) to be expected; only C is binding, since positions are
     computed for the grid at hand.
-    conditioning, stack: factories `(rngs=...)` of the parts.
-    position_scale: factor of the additive sin-cos positions; 0 leaves them out.
+    Every other part is a factory `(rngs=...)`, see the modules they come from.
     """
 
     def __init__(
@@ -37,25 +35,40 @@ class VideoTransformer(nnx.Module):
         *,
         latent_shape: tuple[int, int, int, int],
         patch: Triple,
-        width: int,
-        conditioning: Callable[..., nnx.Module],
-        stack: Callable[..., nnx.Module],
-        position_scale: float,
-        out_channels: int | None = None,
-        dtype: DTypeLike = jnp.float32,
+        given: type[InFront] | type[NotInFront],
+        embedding: Factory,
+        positions: Factory,
+        conditioning: Factory,
+        stack: Factory,
+        head: Factory,
+        after: Factory,
         constrain: types.Constrain = types.keep_placement,
         rngs: nnx.Rngs,
     ):
-        *size, channels = latent_shape
-        token_grid(size, patch)  # refuses before any parameter is made
-        out_channels = out_channels or channels
-        self.embedding = patch_embedding(channels, patch, width, dtype=dtype, rngs=rngs)
-        self.conditioning = conditioning(rngs=rngs)
+        token_grid(latent_shape[:3], patch)  # refuses before any parameter is made
+        self.given = given(rngs=rngs)
+        self.embedding = embedding(rngs=rngs)
+        self.positions = positions(rngs=rngs)
+        self.conditioning: Any = conditioning(rngs=rngs)
         self.stack = stack(rngs=rngs)
-        self.head = Head(out_channels, patch, width, dtype=dtype, rngs=rngs)
+        self.head = head(rngs=rngs)
+        self.after = after(rngs=rngs)
         self.patch = patch
-        self.position_scale = position_scale
         self.constrain = constrain
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of a conditioning that it uses."""
+        return frozenset({*self.conditioning.reads, *self.given.reads})
+
+    def inputs(
+        self, latent_shape: tuple[int, int, int, int]
+    ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        """Shapes of x and t of one example."""
+        return (
+            jax.ShapeDtypeStruct((1, *latent_shape), jnp.float32),
+            jax.ShapeDtypeStruct((1,), jnp.float32),
+        )
 
     def __call__(
         self,
@@ -63,29 +76,53 @@ class VideoTransformer(nnx.Module):
         t: Float[Array, "..."],
         conditioning: types.Conditioning,
     ) -> Float[Array, "B T H W out"]:
-        """float32. t: [B], in [0, 1], 0 = data and 1 = noise.
+        """float32. t: [B] or, with patches of one frame, [B, T]; in [0, 1], 0 = data.
 
         Raises ValueError for a t of another shape, for conditioning that the model has
         no part for, and for a size that the patch does not divide.
         """
-        if t.shape != x.shape[:1]:
+        self._check_times(x, t)
+        num_frames = x.shape[1]
+        x, t, conditioning = self.given(x, t, conditioning)
+        grid = token_grid(x.shape[1:4], self.patch)
+        with jax.named_scope("conditioning"):
+            signals = self.conditioning(t, conditioning)
+        with jax.named_scope("embedding"):
+            patches = self.embedding(patchify(x, self.patch))
+        extra = signals.tokens
+        if extra is None:
+            extra = jnp.zeros((x.shape[0], 0, patches.shape[-1]), patches.dtype)
+        tokens = self.positions(patches, extra, grid)
+        tokens = self.constrain(tokens, ("batch", "tokens", "embed"))
+        num_extra = extra.shape[1]
+        scene = Scene(
+            grid,
+            num_extra,
+            segment_ids=_segments(signals.tokens_mask, tokens),
+            context=signals.context,
+            context_mask=signals.context_mask,
+        )
+        tokens = self.stack(tokens, signals.layers, scene)[:, num_extra:]
+        with jax.named_scope("head"):
+            patches = self.head(tokens, signals.head)
+            out = self.after(unpatchify(patches, grid, self.patch))
+        return out[:, -num_frames:]
+
+    def _check_times(self, x: Array, t: Array) -> None:
+        per_frame = x.shape[:2] if self.patch[0] == 1 else x.shape[:1]
+        if t.shape not in (x.shape[:1], per_frame):
             raise ValueError(
                 f"t has shape {t.shape}, but this model takes one time per clip, "
-                f"{x.shape[:1]}; average or broadcast it first, or choose a "
-                "model.preset with times per frame"
+                f"{x.shape[:1]}, or, where a patch is one frame, one per frame, "
+                f"{x.shape[:2]}; average or broadcast it, or change model.patch"
             )
-        grid = token_grid(x.shape[1:4], self.patch)
-        tokens = self.embed(x, grid)
-        modulations = self.conditioning(t, conditioning)
-        tokens = self.stack(tokens, modulations.layers, Scene(grid))
-        return unpatchify(self.head(tokens, modulations.head), grid, self.patch)
 
-    def embed(
-        self, x: Float[Array, "B T H W C"], grid: Triple
-    ) -> Float[Array, "B N D"]:
-        tokens = self.embedding(patchify(x, self.patch))
-        if self.position_scale:
-            positions = additive_positions(grid, tokens.shape[-1])
-            shift = (self.position_scale * positions).astype(tokens.dtype)
-            tokens = tokens + shift[None]
-        return self.constrain(tokens, ("batch", "tokens", "embed"))
+
+def _segments(
+    mask: Bool[Array, "B K"] | None, tokens: Float[Array, "B N D"]
+) -> Int[Array, "B N"] | None:
+    """Extra tokens that are not there are a segment of their own."""
+    if mask is None:
+        return None
+    missing = jnp.where(mask, 0, -1)
+    return jnp.pad(missing, ((0, 0), (0, tokens.shape[1] - mask.shape[1])))

@@ -40,7 +40,7 @@ def test_every_parameter_receives_a_gradient(small, inputs):
 
 def test_params_are_a_plain_dict_addressed_by_path(small):
     _, params = small()
-    kernel = params["stack"]["blocks"]["attention"]["qkv"]["kernel"]
+    kernel = params["stack"]["blocks"]["attention"]["layer"]["qkv"]["kernel"]
     assert type(params) is dict and isinstance(kernel, jax.Array)
 
 
@@ -68,13 +68,16 @@ def test_every_parameter_names_every_one_of_its_dims(name):
     axes = models.logical_axes(model)
     names = jax.tree.map(lambda leaf, axes: (len(leaf.shape), axes), params, axes)
     for rank, dims in jax.tree.leaves(names, is_leaf=lambda x: isinstance(x, tuple)):
-        assert rank == len(dims) and all(isinstance(dim, str) for dim in dims)
+        assert rank == len(dims) and all(isinstance(dim, str | None) for dim in dims)
 
 
 def test_scanned_parameters_and_only_they_lead_with_the_layers():
     axes = models.logical_axes(models.abstract("joint-tiny/1x2x2", **SMALL))
     is_axes = lambda node: isinstance(node, tuple)  # noqa: E731
-    scanned = {"stack": axes["stack"], "hoisted": axes["conditioning"]["kernel"]}
+    scanned = {
+        "stack": axes["stack"],
+        "hoisted": axes["conditioning"]["delivery"]["kernel"],
+    }
     for dims in jax.tree.leaves(scanned, is_leaf=is_axes):
         assert dims[0] == "layers" and "layers" not in dims[1:]
     for room in ("embedding", "head"):

@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from dit_jax.models import positions
 
@@ -61,7 +62,7 @@ def test_a_width_that_has_no_pairs_for_three_axes_is_refused():
 
 
 def test_additive_positions_match_the_one_dimensional_table_on_each_axis():
-    table = np.asarray(positions.additive_positions(GRID, 48)).reshape(*GRID, 48)
+    table = np.asarray(positions.sincos_3d(GRID, 48)).reshape(*GRID, 48)
     for axis, place in enumerate([2, 3, 4]):
         angles = place * 1e4 ** (-np.arange(8) / 8)
         index = [0, 0, 0]
@@ -72,5 +73,48 @@ def test_additive_positions_match_the_one_dimensional_table_on_each_axis():
 
 
 def test_additive_positions_are_all_different():
-    table = np.asarray(positions.additive_positions(GRID, 24))
+    table = np.asarray(positions.sincos_3d(GRID, 24))
     assert len(np.unique(table.round(4), axis=0)) == np.prod(GRID)
+
+
+def test_the_two_dimensional_table_encodes_the_column_first_and_repeats_by_frame():
+    table = np.asarray(positions.sincos_2d(GRID, 32)).reshape(*GRID, 32)
+    np.testing.assert_array_equal(table[0], table[2])
+    angles = 3 * 1e4 ** (-np.arange(8) / 8)
+    wave = np.concatenate([np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(table[1, 0, 3, :16], wave, atol=1e-6)
+    np.testing.assert_allclose(table[1, 3, 0, 16:], wave, atol=1e-6)
+
+
+def test_the_table_of_the_frames_is_the_same_at_every_site():
+    table = np.asarray(positions.sincos_time(GRID, 16)).reshape(*GRID, 16)
+    assert (table == table[:, :1, :1]).all()
+    angles = 2 * 1e4 ** (-np.arange(8) / 8)
+    wave = np.concatenate([np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(table[2, 1, 1], wave, atol=1e-6)
+
+
+def learned(grid=GRID):
+    return positions.LearnedPositions(grid, 2, 8, rngs=nnx.Rngs(0))
+
+
+def test_learned_positions_are_added_to_extra_tokens_and_patches_in_order():
+    part = learned()
+    extra, patches = np.ones((1, 2, 8), np.float32), np.zeros((1, 60, 8), np.float32)
+    out = part(jax.numpy.asarray(patches), jax.numpy.asarray(extra), GRID)
+    np.testing.assert_allclose(out[0, :2], 1 + part.extra[...])
+    np.testing.assert_allclose(out[0, 2:], part.patches[...])
+
+
+def test_a_learned_table_is_resized_bilinearly_for_another_grid():
+    """A table that is linear in the column stays so, between the outermost centres."""
+    part = learned((1, 1, 4))
+    part.patches[...] = jax.numpy.tile(jax.numpy.arange(4.0)[:, None], (1, 8))
+    nothing = jax.numpy.zeros((1, 8, 8))
+    out = part(nothing, jax.numpy.zeros((1, 2, 8)), (1, 1, 8))[0, 2:, 0]
+    np.testing.assert_allclose(out, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+
+
+def test_learned_positions_refuse_another_number_of_extra_tokens():
+    with pytest.raises(ValueError, match=r"3 tokens .* made for 2; change"):
+        learned()(jax.numpy.zeros((1, 60, 8)), jax.numpy.zeros((1, 3, 8)), GRID)

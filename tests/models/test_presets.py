@@ -33,7 +33,11 @@ def test_an_override_reaches_the_model():
         patch=[2, 1, 1],
     )
     _, params = models.split(model)
-    assert params["stack"]["blocks"]["mlp"]["hidden"]["kernel"].shape == (3, 768, 3072)
+    assert params["stack"]["blocks"]["mlp"]["layer"]["hidden"]["kernel"].shape == (
+        3,
+        768,
+        3072,
+    )
     assert params["embedding"]["kernel"].shape == (8, 768)
 
 
@@ -48,6 +52,21 @@ def test_the_rope_split_follows_the_heads():
     [
         ("joint-bb/1x2x2", {}, r"model.preset is 'joint-bb'.*did you mean 'joint-b'"),
         ("joint-b", {}, r"'joint-b' has no patch .* 'joint-b/1x2x2'"),
+        ("dit-s/2", {"mixing": "jiont"}, r"model.mixing is 'jiont'.*mean 'joint'"),
+        ("uvit-s/2", {"depth": 12}, r"model.depth is 12.* odd"),
+        (
+            "vdt-s/2",
+            {"conditioning": "in_context"},
+            r"model.mixing=vdt has no .* joint",
+        ),
+        (
+            "dit-s/2",
+            {"block": "post_norm"},
+            r"model.conditioning from cross_attention, in_context or set model.block",
+        ),
+        ("window-s/2", {"stack": "long_skips"}, r"long_skips needs equal blocks"),
+        ("joint-b/2", {"window": [0, 1, 1]}, r"model.window is \(0, 1, 1\)"),
+        ("joint-b/2", {"text_length": 0}, r"model.text_length is 0"),
         ("joint-b/2x2", {}, r"has no patch"),
         ("joint-b/1x0x2", {}, r"has no patch"),
         ("joint-b/1x2x2", {"detph": 3}, r"model.detph .*did you mean 'depth'"),
@@ -88,3 +107,7 @@ def test_an_attention_function_takes_the_place_of_a_name(small, inputs):
 
     models.apply(*small(attention=mine), *inputs)
     assert set(calls) == {(2, 12, 2, 24)}
+
+
+def test_one_number_is_a_patch_of_one_frame():
+    assert presets.resolve("dit-xl/2")["patch"] == [1, 2, 2]

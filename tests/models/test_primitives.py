@@ -27,7 +27,7 @@ def test_norm_statistics_of_bfloat16_are_float32():
 
 
 def test_modulation_of_zero_shift_and_scale_is_the_identity():
-    zero = jnp.zeros((2, 16))
+    zero = jnp.zeros((2, 1, 16))
     np.testing.assert_array_equal(primitives.modulate(X, zero, zero), X)
 
 
@@ -37,3 +37,21 @@ def test_rms_norm_matches_numpy_with_its_scale():
     rms = np.sqrt(np.mean(np.square(X), -1, keepdims=True) + 1e-6)
     expected = np.asarray(X) / rms * np.arange(16.0)
     np.testing.assert_allclose(norm(X), expected, rtol=1e-5)
+
+
+def test_each_group_of_tokens_has_a_shift_and_scale_of_its_own():
+    """Six tokens in three groups: tokens 2 and 3 get the middle row."""
+    x = jax.random.normal(jax.random.key(0), (2, 6, 16))
+    shift, scale = jax.random.normal(jax.random.key(1), (2, 2, 3, 16))
+    out = primitives.modulate(x, shift, scale)
+    alone = primitives.modulate(x[:, 2:4], shift[:, 1:2], scale[:, 1:2])
+    np.testing.assert_array_equal(out[:, 2:4], alone)
+
+
+def test_an_affine_layer_norm_scales_and_shifts_the_plain_one():
+    norm = primitives.LayerNorm(16, epsilon=0.5, rngs=nnx.Rngs(0))
+    norm.scale[...], norm.bias[...] = jnp.arange(16.0), jnp.arange(16.0) - 3
+    plain = np.asarray(primitives.layer_norm(X, 0.5))
+    expected = plain * np.arange(16.0) + np.arange(16.0) - 3
+    np.testing.assert_allclose(norm(X), expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(primitives.layer_norm(X, 0.5) - primitives.layer_norm(X)).max() > 0.01

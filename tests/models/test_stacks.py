@@ -1,69 +1,124 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from dit_jax import types
-from dit_jax.models.attention import Scene, SelfAttention, xla
-from dit_jax.models.blocks import MLP, Block
+from dit_jax.models.attention import SelfAttention, xla
+from dit_jax.models.blocks import MLP, Block, Gated
+from dit_jax.models.patterns import SPATIAL, TEMPORAL, joint
 from dit_jax.models.positions import Rotary
-from dit_jax.models.primitives import RMSNorm
-from dit_jax.models.stacks import Straight
+from dit_jax.models.primitives import LayerNorm, NoNorm, PlainNorm, RMSNorm
+from dit_jax.models.scene import Scene
+from dit_jax.models.stacks import LongSkips, Straight
 
-SCENE = Scene((1, 2, 3))
+SCENE = Scene((2, 1, 3))
 PLACED = {"width": 24, "dtype": "float32", "constrain": types.keep_placement}
-LAYERS = {
-    "attention": partial(
+
+
+def branches(pattern=joint):
+    norm = partial(PlainNorm, 24)
+    attention = partial(
         SelfAttention,
         num_heads=2,
         attention=xla,
+        pattern=pattern,
         norm=RMSNorm,
+        norm_width=12,
         rotary=Rotary((4, 4, 4)),
         **PLACED,
-    ),
-    "mlp": partial(MLP, hidden=32, **PLACED),
-}
+    )
+    return {
+        "attention": partial(Gated, attention, norm=norm),
+        "mlp": partial(Gated, partial(MLP, hidden=32, **PLACED), norm=norm),
+    }
 
 
-def straight(remat=False, constrain=types.keep_placement):
-    make = partial(Block, LAYERS)
-    return Straight(make, depth=3, remat=remat, constrain=constrain, rngs=nnx.Rngs(0))
+def straight(patterns=(joint,), depth=3, remat=False, constrain=types.keep_placement):
+    phases = [partial(Block, branches(pattern)) for pattern in patterns]
+    return Straight(
+        phases, depth=depth, remat=remat, constrain=constrain, rngs=nnx.Rngs(0)
+    )
 
 
-X, MODULATIONS = (
-    jax.random.normal(jax.random.key(0), (2, 6, 24)),
-    jax.random.normal(jax.random.key(1), (3, 2, 6, 24)),
-)
+def long_skips(depth=5, skip_norm=NoNorm, remat=False):
+    return LongSkips(
+        partial(Block, branches()),
+        depth=depth,
+        width=24,
+        skip_norm=partial(skip_norm, 24),
+        remat=remat,
+        dtype="float32",
+        constrain=types.keep_placement,
+        rngs=nnx.Rngs(0),
+    )
+
+
+X = jax.random.normal(jax.random.key(0), (2, 6, 24))
+MODULATIONS = jax.random.normal(jax.random.key(1), (5, 2, 1, 6, 24))
+
+
+def one(blocks, i, pattern=joint):
+    """Block i of stacked blocks, alone."""
+    alone = Block(branches(pattern), rngs=nnx.Rngs(0))
+    nnx.update(alone, jax.tree.map(lambda leaf: leaf[i], nnx.state(blocks)))
+    return lambda x, number: alone(x, MODULATIONS[number], SCENE)
+
+
+def close(ours, expected):
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_scanning_equals_a_loop_over_the_layers():
-    stack = straight()
-    graphdef, layers = nnx.split(stack.blocks)
-    x = X
+    stack, x = straight(), X
     for i in range(3):
-        block = nnx.merge(graphdef, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
-        x = block(x, MODULATIONS[i], SCENE)
-    np.testing.assert_allclose(stack(X, MODULATIONS, SCENE), x, rtol=1e-5, atol=1e-5)
+        x = one(stack.blocks, i)(x, i)
+    close(stack(X, MODULATIONS[:3], SCENE), x)
+
+
+@pytest.mark.parametrize("depth", [4, 5])
+def test_phases_take_turns_also_when_the_last_round_is_not_whole(depth):
+    patterns = (SPATIAL, TEMPORAL)
+    stack, x = straight(patterns, depth), X
+    for i in range(depth):
+        x = one(stack.blocks, i, patterns[i % 2])(x, i)
+    close(stack(X, MODULATIONS[:depth], SCENE), x)
+
+
+@pytest.mark.parametrize("skip_norm", [NoNorm, LayerNorm])
+def test_long_skips_join_the_last_in_with_the_first_out(skip_norm):
+    stack = long_skips(skip_norm=skip_norm)
+    first = one(stack.blocks_in, 0)(X, 0)
+    second = one(stack.blocks_in, 1)(first, 1)
+    x = one(stack.middle, 0)(second, 2)
+    for i, skip in enumerate((second, first)):
+        kernel, bias = stack.merges.linear.kernel[i], stack.merges.linear.bias[i]
+        x = jnp.concatenate([x, skip], -1) @ kernel + bias[None, None]
+        x = skip_norm(24, rngs=nnx.Rngs(0))(x)
+        x = one(stack.blocks_out, i)(x, 3 + i)
+    close(stack(X, MODULATIONS, SCENE), x)
 
 
 def test_every_layer_starts_with_weights_of_its_own():
-    kernel = straight().blocks.attention.qkv.kernel[...]
+    kernel = straight().blocks.attention.layer.qkv.kernel[...]
     assert np.abs(kernel[0] - kernel[1]).max() > 0.1
     assert np.abs(kernel[1] - kernel[2]).max() > 0.1
 
 
 def test_every_layer_has_the_spread_of_one_layer_built_alone():
-    stacked = straight().blocks.mlp.hidden.kernel[...]
+    stacked = straight().blocks.mlp.layer.hidden.kernel[...]
     limit = np.sqrt(6 / (24 + 32))  # Xavier-uniform, of one layer's fan
     assert 0.9 * limit < np.abs(stacked).max() <= limit
 
 
 @pytest.mark.parametrize("what", ["value", "gradient"])
-def test_remat_changes_neither_values_nor_gradients(what):
+@pytest.mark.parametrize("make", [partial(straight, depth=5), long_skips])
+def test_remat_changes_neither_values_nor_gradients(make, what):
     def result(remat):
-        graphdef, params = nnx.split(straight(remat))
+        graphdef, params = nnx.split(make(remat=remat))
 
         def total(params):
             return (nnx.merge(graphdef, params)(X, MODULATIONS, SCENE) ** 2).mean()
@@ -79,10 +134,10 @@ def test_remat_changes_neither_values_nor_gradients(what):
 
 def test_remat_needs_less_memory():
     def temporary_bytes(remat):
-        graphdef, params = nnx.split(straight(remat))
+        graphdef, params = nnx.split(straight(remat=remat))
         total = lambda p, x: nnx.merge(graphdef, p)(x, many, SCENE).sum()  # noqa: E731
-        many = jax.numpy.ones((3, 64, 6, 24))
-        lowered = jax.jit(jax.grad(total)).lower(params, jax.numpy.ones((64, 6, 24)))
+        many = jnp.ones((3, 64, 1, 6, 24))
+        lowered = jax.jit(jax.grad(total)).lower(params, jnp.ones((64, 6, 24)))
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(True) < 0.7 * temporary_bytes(False)
@@ -95,5 +150,5 @@ def test_the_residual_stream_is_placed_after_every_block():
         placed.append((x.shape, dims))
         return x
 
-    straight(constrain=constrain)(X, MODULATIONS, SCENE)
+    straight(constrain=constrain)(X, MODULATIONS[:3], SCENE)
     assert ((2, 6, 24), ("batch", "tokens", "embed")) in placed
