@@ -2,14 +2,15 @@
 
 A pickle is a program for a small stack machine. This is such a machine for the few
 opcodes that arrays in dicts, lists and tuples need. It imports nothing that the file
-names and calls nothing that the file brings: the names in `ALLOWED` select functions
-of this module, every other name and opcode is refused before anything happens.
+names and calls nothing that the file brings: the names in `ALLOWED`, or in the table
+that `torch_files` hands in, select functions of these modules, every other name and
+opcode is refused before anything happens.
 """
 
 import dataclasses
 import math
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,14 +70,21 @@ def load(name: files.PathLike) -> Any:
         raise DataError(f"{name} was not read: {error}") from error
 
 
-def loads(data: bytes) -> Any:
+def loads(
+    data: bytes,
+    names: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+    outside: Callable[[Any], Any] | None = None,
+) -> Any:
     """Dicts, lists and tuples of arrays, numbers and strings from a pickle's bytes.
 
     Arrays have plain numeric dtypes and may be read-only views. Anything else, a
     truncated stream and bytes after its end raise DataError.
+    names: what the file may name, and our function for it; `ALLOWED` if not given.
+    outside: what a persistent id stands for; refused if not given.
     """
+    machine = _Machine(ALLOWED if names is None else names, outside)
     try:
-        return _finished(_Machine().run(data), {}, MAX_DEPTH)
+        return _finished(machine.run(data), {}, MAX_DEPTH)
     except DataError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
@@ -86,21 +94,30 @@ def loads(data: bytes) -> Any:
 
 
 @dataclasses.dataclass
-class _Name:
+class Name:
     """A global that the file may mention; only REDUCE turns it into a value."""
 
     module: str
     name: str
 
 
+class Unfinished:
+    """What BUILD may complete."""
+
+    def build(self, state: Any) -> None:
+        """Takes the state that the file gives; DataError for what is no array's."""
+        raise NotImplementedError
+
+
 @dataclasses.dataclass
-class _Dtype:
+class _Dtype(Unfinished):
     """A dtype under construction: BUILD gives it the byte order."""
 
     code: str
     order: str = "="
 
     def build(self, state: Any) -> None:
+        _require_tuple(state)
         _version, self.order, subdtype, names, fields = state[:5]
         if (subdtype, names, fields) != (None, None, None):
             raise DataError("a structured dtype was refused; only numbers are read")
@@ -112,14 +129,20 @@ class _Dtype:
 
 
 @dataclasses.dataclass
-class _Array:
+class _Array(Unfinished):
     """An array under construction: BUILD gives it shape, dtype and bytes."""
 
     value: np.ndarray | None = None
 
     def build(self, state: Any) -> None:
+        _require_tuple(state)
         _version, shape, dtype, is_fortran, content = state
         self.value = _array(content, dtype, shape, "F" if is_fortran else "C")
+
+
+def _require_tuple(state: Any) -> None:
+    if not isinstance(state, tuple):
+        raise DataError("setting attributes of something not an array was refused")
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -146,7 +169,7 @@ def _dtype(code: Any, *_flags: Any) -> _Dtype:
 
 
 def _reconstruct(kind: Any, *_placeholder: Any) -> _Array:
-    if kind != _Name("numpy", "ndarray"):
+    if kind != Name("numpy", "ndarray"):
         raise DataError(f"an array of kind {kind!r} was refused")
     return _Array()
 
@@ -162,12 +185,13 @@ def _encode(text: Any, codec: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _not_callable(*_arguments: Any) -> Any:
-    raise DataError("numpy.ndarray called with arguments was refused")
+def not_callable(*_arguments: Any) -> Any:
+    """For names that may be mentioned and not called."""
+    raise DataError("a type called with arguments was refused")
 
 
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _not_callable,
+    ("numpy", "ndarray"): not_callable,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
 }
@@ -180,7 +204,12 @@ for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 class _Machine:
     """The stack machine: one method an opcode family."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        names: Mapping[tuple[str, str], Callable[..., Any]] = ALLOWED,
+        outside: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.names, self.outside = names, outside
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -212,7 +241,11 @@ class _Machine:
         self.stack.append(_MARK)
 
     def since_mark(self) -> list[Any]:
-        start = max(i for i, item in enumerate(self.stack) if item is _MARK)
+        # from the top: a search of the whole stack would make many marks quadratic
+        places = range(len(self.stack) - 1, -1, -1)
+        start = next((i for i in places if self.stack[i] is _MARK), None)
+        if start is None:
+            raise ValueError("there is no mark on the stack")
         items = self.stack[start + 1 :]
         del self.stack[start:]
         return items
@@ -246,23 +279,28 @@ class _Machine:
             self.stack[-1][key] = value
 
     def name(self, module: Any, name: Any) -> None:
-        if (module, name) not in ALLOWED:
+        if (module, name) not in self.names:
             raise DataError(
                 f"the name {module}.{name} was refused; only arrays are read"
             )
-        self.stack.append(_Name(module, name))
+        self.stack.append(Name(module, name))
 
     def reduce(self, _argument: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Name) or not isinstance(arguments, tuple):
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise DataError("a call of something not an array function was refused")
-        self.stack.append(ALLOWED[function.module, function.name](*arguments))
+        self.stack.append(self.names[function.module, function.name](*arguments))
 
     def build(self, _argument: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if not isinstance(target, _Dtype | _Array) or not isinstance(state, tuple):
+        if not isinstance(target, Unfinished):
             raise DataError("setting attributes of something not an array was refused")
         target.build(state)
+
+    def refer(self, _argument: Any) -> None:
+        if self.outside is None:
+            raise DataError("a reference out of the pickle was refused")
+        self.stack.append(self.outside(self.stack.pop()))
 
 
 _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
@@ -287,7 +325,9 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
         machine.stack.pop(-2), machine.stack.pop()
     ),
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.reduce,  # our function of the name either way
     "BUILD": _Machine.build,
+    "BINPERSID": _Machine.refer,
 }
 
 
