@@ -57,7 +57,8 @@ lock: ## write requirements/*.txt anew (LOCK_ARGS=--upgrade for newer versions)
 	}; for lane in 11 12; do \
 	  compile --python-version 3.$$lane core.in dev.in build.in -o py3$$lane.txt; \
 	  compile --python-version 3.$$lane tpu.in -c py3$$lane.txt -o tpu-py3$$lane.txt; \
-	done; compile --no-deps --python-version 3.11 demo.in fvd.in -o holders.txt
+	done; compile --no-deps --python-version 3.11 demo.in fvd.in text.in \
+	  -o holders.txt
 
 clean: ## remove .venv, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -86,7 +87,7 @@ endef
 # back ends and without a network.
 LOCKS := $(wildcard requirements/py3*.txt) requirements/holders.txt
 $(VENV)/.locked: $(LOCKS)
-	@$(find_python); echo "making $(VENV) with $$python: a minute or two, 1.2 GB"; \
+	@$(find_python); echo "making $(VENV) with $$python: a minute or two, 1.3 GB"; \
 	"$$python" -m venv --clear $(VENV)
 	@$(PIP) --require-hashes -r requirements/$(LANE).txt
 	@$(PIP) --require-hashes --no-deps --no-build-isolation --use-pep517 \
