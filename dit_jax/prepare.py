@@ -4,28 +4,31 @@ python -m dit_jax.prepare --config configs/demo.py --output runs/demo/data
 
 Decodes every video once, finds the shots, fits the codec (or loads `codec.path`),
 encodes windows of frames, and writes shards, codec/ and, last of all, manifest.json.
-A finished dataset of the same settings is left alone.
+A finished dataset of the same settings is left alone. With `prepare.text=minilm` every
+video has a caption beside it (dog.txt for dog.mp4), which is stored encoded.
 """
 
 import collections
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from dit_jax import codecs, files, program
+from dit_jax import codecs, files, program, text
 from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit, pixels, quality
 from dit_jax.data import manifest as manifest_lib
 from dit_jax.data import records, writer
 from dit_jax.data.manifest import Manifest, SourceEntry
-from dit_jax.data.sources import clips, collection, labels
+from dit_jax.data.sources import captions, clips, collection, labels, videos
 from dit_jax.data.sources.clips import ClipSettings
 from dit_jax.data.sources.collection import Collection
 from dit_jax.errors import UserError
+from dit_jax.text import Captions
 
 
 def main(arguments: list[str]) -> None:
@@ -52,9 +55,11 @@ def prepare(config: config_lib.ConfigDict, output: str) -> Manifest:
         settings.require_blocks(codec.spec.compression)
     records.require_latent_dtype(storage["latent_dtype"])
     writer.require_records_per_shard(storage["records_per_shard"])
+    text.require_name(storage["text"])
     sources, excluded = collection.find_sources(settings)
     hashes = {source.origin: files.sha256(source.path) for source in sources}
-    identity = _identity(section, codec_settings, codec, hashes)
+    told = _captions(storage, config.text.path, sources)
+    identity = _identity(section, codec_settings, codec, hashes, told)
     if manifest_lib.exists(output):
         return _finished(output, identity)
     writer.require_vacant(output)
@@ -72,7 +77,7 @@ def prepare(config: config_lib.ConfigDict, output: str) -> Manifest:
             if windows:
                 db = quality.psnr_db(codec, found.batches(windows))
                 program.say(f"codec on {name}: {db:.2f} dB")
-        manifest = _write(found, codec, storage, output, identity, hashes)
+        manifest = _write(found, codec, storage, output, identity, hashes, told)
     program.say(
         f"wrote {output}: {_counts(manifest)}, {len(manifest.classes)} classes, codec "
         f"{codec.spec.name}, in {time.monotonic() - started:.0f} s"
@@ -85,14 +90,25 @@ def _identity(
     codec_settings: dict[str, Any],
     codec: codecs.Codec | None,
     hashes: dict[str, str],
+    told: Captions | None,
 ) -> dict[str, Any]:
     """Everything that decides the content of the dataset, as plain JSON."""
     value = {
         "prepare": section,
         "codec": codec_settings if codec is None else {"sha256": codec.spec.sha256},
         "sources": hashes,
+        "text": None if told is None else told.to_json(),
     }
     return json.loads(json.dumps(value))
+
+
+def _captions(
+    storage: dict[str, Any], path: str | None, sources: Sequence[videos.Source]
+) -> Captions | None:
+    if storage["text"] == text.NONE:
+        return None
+    encoder = text.load(storage["text"], path, length=storage["text_length"])
+    return Captions(encoder, captions.read(sources))
 
 
 def _finished(output: str, identity: dict[str, Any]) -> Manifest:
@@ -126,6 +142,7 @@ def _write(
     output: str,
     identity: dict[str, Any],
     hashes: dict[str, str],
+    told: Captions | None,
 ) -> Manifest:
     settings = found.settings
     entries, numbers = found.classes()
@@ -134,21 +151,24 @@ def _write(
         dtype=storage["latent_dtype"],
         has_label=bool(entries),
     )
+    if told is not None:
+        spec = told.encoder.spec
+        fields |= records.text_fields(spec.length, spec.dims)
     _require_space(found, fields, output)
     with writer.Writer(
         output, records_per_shard=storage["records_per_shard"]
     ) as dataset:
-        for split, record in _records(found, codec, numbers):
+        for split, record in _records(found, codec, numbers, told):
             dataset.add(split, records.pack(record, fields))
         shards = dataset.finish()
     codecs.save(codec, files.path(output) / "codec")
     manifest = Manifest(
         codec=codec.spec,
-        text_encoder=None,
+        text_encoder=None if told is None else told.encoder.spec.to_json(),
         fields=fields,
         classes=tuple(entries),
         fps=_usual_fps(found),
-        sources=tuple(_source_entry(item, hashes) for item in found.decoded),
+        sources=tuple(_source_entry(item, hashes, told) for item in found.decoded),
         shards=shards,
         settings=identity,
     )
@@ -156,7 +176,12 @@ def _write(
     return manifest
 
 
-def _records(found: Collection, codec: codecs.Codec, numbers: dict[labels.Key, int]):
+def _records(
+    found: Collection,
+    codec: codecs.Codec,
+    numbers: dict[labels.Key, int],
+    told: Captions | None,
+):
     """(split, record) of every window, encoded in batches, training first."""
     encode = jax.jit(lambda video: codec.encode(pixels.to_unit(video)))
     key_of = labels.KEYS[found.settings.label]
@@ -167,12 +192,14 @@ def _records(found: Collection, codec: codecs.Codec, numbers: dict[labels.Key, i
             for latents in np.asarray(encode(video))[:count]:
                 window = next(remaining)
                 key = key_of(window, found.sources)
+                origin = found.sources[window.source].origin
                 yield (
                     split,
                     {
                         records.LATENTS: latents,
                         "example_id": example_id,
                         **({} if key is None else {"label": numbers[key]}),
+                        **({} if told is None else told.fields(origin)),
                         "source": window.source,
                         "start_frame": window.start,
                         "fps": _fps(found, window.source),
@@ -192,7 +219,9 @@ def _usual_fps(found: Collection) -> float:
     return counts.most_common(1)[0][0]
 
 
-def _source_entry(item: collection.Decoded, hashes: dict[str, str]) -> SourceEntry:
+def _source_entry(
+    item: collection.Decoded, hashes: dict[str, str], told: Captions | None
+) -> SourceEntry:
     source = item.source
     return SourceEntry(
         origin=source.origin,
@@ -204,6 +233,7 @@ def _source_entry(item: collection.Decoded, hashes: dict[str, str]) -> SourceEnt
         height=item.info.height,
         frames=item.num_frames,
         shots=item.shots,
+        caption=None if told is None else told.by_name[source.origin],
     )
 
 

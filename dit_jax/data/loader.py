@@ -16,12 +16,24 @@ from jaxtyping import Float
 
 from dit_jax import files
 from dit_jax.data import order
+from dit_jax.data.manifest import Manifest
 from dit_jax.data.reader import Reader
 from dit_jax.data.records import LATENTS
 from dit_jax.errors import UserError
 from dit_jax.types import Batch
 
-BATCH_FIELDS = (LATENTS, "example_id", "label", "fps")
+BATCH_FIELDS = (
+    LATENTS,
+    "example_id",
+    "label",
+    "text",
+    "text_mask",
+    "pooled",
+    "fps",
+)
+
+
+MAX_REPEATS = 1000  # an epoch is a list in memory
 
 
 class Loader:
@@ -29,8 +41,10 @@ class Loader:
 
     batch_size: global, over all hosts. rows: the positions of the global batch that
     this host needs; None is all. start_index: the `next_index` of the run to go on
-    with. num_threads, prefetch: reading threads and batches read ahead; 0 threads read
-    in the caller. `next_index` counts what was handed out, not what was read ahead.
+    with. repeats: visits of an epoch to the examples of each source of the manifest, 0
+    leaves them out; () is one each. num_threads, prefetch: reading threads and batches
+    read ahead; 0 threads read in the caller. `next_index` counts what was handed out,
+    not what was read ahead.
     """
 
     def __init__(
@@ -42,6 +56,7 @@ class Loader:
         split: str = "train",
         rows: Sequence[int] | None = None,
         start_index: int = 0,
+        repeats: Sequence[int] = (),
         num_threads: int = 4,
         prefetch: int = 8,
     ):
@@ -49,12 +64,13 @@ class Loader:
             if count < 0:
                 raise UserError(f"data.{key} is {count}; give 0 or more")
         self._reader = Reader(path, split)
-        if not 0 < batch_size <= len(self._reader):
+        self._epoch = _epoch(self._reader, repeats)
+        if not 0 < batch_size <= len(self._epoch):
             # A larger batch would hold an example twice, which no epoch accounts for
             # and which nearly always means the wrong dataset.
             raise UserError(
                 f"batch size {batch_size} does not fit dataset {str(path)!r} of "
-                f"{len(self._reader)} {split} examples; choose 1 to {len(self._reader)}"
+                f"{len(self._epoch)} {split} examples; choose 1 to {len(self._epoch)}"
             )
         self._batch_size, self._seed = batch_size, seed
         self._rows = _rows(rows, batch_size)
@@ -78,10 +94,10 @@ class Loader:
         """Thread-safe; the batch `number` after the start."""
         first = self._start + number * self._batch_size
         positions = [
-            order.position(first + row, num_examples=len(self._reader), seed=self._seed)
+            order.position(first + row, num_examples=len(self._epoch), seed=self._seed)
             for row in self._rows
         ]
-        return _fields(self._reader, positions)
+        return _fields(self._reader, [self._epoch[place] for place in positions])
 
 
 class Validation:
@@ -140,6 +156,33 @@ class _Endless:
         return "latent batches"
 
 
+def require_repeats(repeats: Any, manifest: Manifest) -> None:
+    """UserError unless `repeats` is empty or has a fit number for every source."""
+    if isinstance(repeats, tuple | list) and not repeats:
+        return
+    names = [source.name for source in manifest.sources]
+    fit = (
+        isinstance(repeats, tuple | list)
+        and len(repeats) == len(names)
+        and all(type(n) is int and 0 <= n <= MAX_REPEATS for n in repeats)
+        and any(repeats)
+    )
+    if not fit:
+        raise UserError(
+            f"data.repeats is {repeats!r}; give a whole number of 0 to {MAX_REPEATS}, "
+            f"not all 0, for each source of the dataset: {', '.join(names)}"
+        )
+
+
+def _epoch(reader: Reader, repeats: Sequence[int]) -> Sequence[int]:
+    """The visits of one epoch; reads every record where sources repeat."""
+    require_repeats(repeats, reader.manifest)
+    if not repeats:
+        return range(len(reader))
+    sources = [int(reader[i]["source"]) for i in range(len(reader))]
+    return order.epoch(sources, repeats)
+
+
 def _rows(rows: Sequence[int] | None, batch_size: int) -> list[int]:
     chosen = list(range(batch_size)) if rows is None else [int(row) for row in rows]
     assert all(0 <= row < batch_size for row in chosen), (chosen, batch_size)
@@ -150,5 +193,10 @@ def _fields(reader: Reader, positions: Sequence[int]) -> dict[str, Any]:
     """The fields of a `Batch`; what it has no name for goes to `extra`."""
     found = reader.batch(positions)
     found[LATENTS] = reader.manifest.codec.normalize(found[LATENTS])
-    known = {name: found.pop(name) for name in BATCH_FIELDS if name in found}
+    known = {name: _whole(found.pop(name)) for name in BATCH_FIELDS if name in found}
     return known | {"extra": found}
+
+
+def _whole(value: np.ndarray) -> np.ndarray:
+    """Half precision is for the disk only."""
+    return value.astype(np.float32) if value.dtype == np.float16 else value

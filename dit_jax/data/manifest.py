@@ -30,7 +30,9 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class SourceEntry:
-    """A video that clips were cut from, enough to find and recognise it again."""
+    """A video that clips were cut from, enough to find and recognise it again.
+
+    caption: what was encoded for its clips; None where the dataset has no text."""
 
     origin: str
     name: str
@@ -41,13 +43,18 @@ class SourceEntry:
     height: int
     frames: int
     shots: tuple[tuple[int, int], ...]
+    caption: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        value = dataclasses.asdict(self)
+        return value if self.caption is not None else _without(value, "caption")
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """fps: of most clips (records have their own). fields: of every record. settings:
     all that decided the content; the same settings make the same dataset.
-    text_encoder: None until records hold text."""
+    text_encoder: of the records' text, None where they have none."""
 
     codec: CodecSpec
     text_encoder: dict[str, Any] | None
@@ -62,6 +69,14 @@ class Manifest:
     def latent_shape(self) -> tuple[int, int, int, int]:
         t, h, w, c = self.fields[LATENTS].shape
         return t, h, w, c
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """(tokens, dims) of a record's text, None where there is none."""
+        if self.text_encoder is None:
+            return None
+        length, dims = self.fields["text"].shape
+        return length, dims
 
     @property
     def splits(self) -> dict[str, int]:
@@ -90,7 +105,7 @@ class Manifest:
             "fields": {name: field.to_json() for name, field in self.fields.items()},
             "classes": [entry.to_json() for entry in self.classes],
             "fps": self.fps,
-            "sources": [dataclasses.asdict(source) for source in self.sources],
+            "sources": [source.to_json() for source in self.sources],
             "splits": self.splits,
             "shards": [dataclasses.asdict(shard) for shard in self.shards],
             "settings": self.settings,
@@ -155,3 +170,7 @@ def digest(value: Any) -> str:
 def _source_entry(value: dict[str, Any]) -> SourceEntry:
     shots = tuple((first, end) for first, end in value["shots"])
     return SourceEntry(**(value | {"shots": shots}))
+
+
+def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: part for key, part in value.items() if key != name}

@@ -2,15 +2,22 @@
 
 Global index i belongs to epoch `i // n` and is shuffled inside it; global batch k is
 the indices [k B, (k + 1) B). So every epoch visits every example once, whatever the
-batch size, and one integer says where a run stands.
+batch size, and one integer says where a run stands. Where sources repeat, an epoch is
+that many visits of each of their examples.
 """
 
 import zlib
+from collections.abc import Sequence
 
 from grain import experimental
 
 # Rounds of Grain's index cipher; its own shuffle uses the same number.
 ROUNDS = 4
+
+
+def epoch(sources: Sequence[int], repeats: Sequence[int]) -> list[int]:
+    """The visits of one epoch: example i as often as its source `sources[i]` says."""
+    return [i for i, source in enumerate(sources) for _ in range(repeats[int(source)])]
 
 
 def position(index: int, *, num_examples: int, seed: int) -> int:

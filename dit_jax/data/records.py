@@ -62,6 +62,18 @@ def latent_fields(
     }
 
 
+def text_fields(length: int, dims: int) -> dict[str, Field]:
+    """What records hold of their caption: tokens [L, E], where there is one, pooled.
+
+    float16 keeps three digits, and halves the bytes of what is as large as latents.
+    """
+    return {
+        "text": Field("float16", (length, dims)),
+        "text_mask": Field("int32", (length,)),
+        "pooled": Field("float32", (dims,)),
+    }
+
+
 def pack(record: Mapping[str, Any], fields: Fields) -> bytes:
     """The bytes of one record; values are cast to the table's dtypes."""
     assert record.keys() == fields.keys(), (sorted(record), sorted(fields))

@@ -7,7 +7,7 @@ import pytest
 
 from dit_jax.codec_spec import CodecSpec
 from dit_jax.data import records, writer
-from dit_jax.data.manifest import Manifest
+from dit_jax.data.manifest import Manifest, SourceEntry
 from dit_jax.data.sources.labels import ClassEntry
 
 SPEC = CodecSpec(
@@ -22,10 +22,25 @@ SPEC = CodecSpec(
     flip_sign=None,
 )
 SHAPE = (2, 3, 4, 3)
+TEXT_SHAPE = (4, 6)
 
 
 def _raw_latents(example_id: int) -> np.ndarray:
     return np.random.default_rng(example_id).normal(size=SHAPE).astype(np.float32)
+
+
+def _source(number: int) -> SourceEntry:
+    return SourceEntry(
+        origin=f"{number}.mp4",
+        name=f"film {number}",
+        licence="CC0",
+        sha256="cd" * 32,
+        fps=10.0,
+        width=4,
+        height=4,
+        frames=100,
+        shots=((0, 100),),
+    )
 
 
 def write_dataset(
@@ -36,30 +51,40 @@ def write_dataset(
     records_per_shard: int = 8,
     dtype: str = "float32",
     has_label: bool = True,
+    has_text: bool = False,
+    num_sources: int = 1,
 ) -> Manifest:
-    """Example i has latents `raw_latents(i)`, label i % 3 and 10 + i fps."""
+    """Example i has latents `raw_latents(i)`, label i % 3, source i % num_sources,
+    10 + i fps, and a text of i % 5 tokens of value i."""
     fields = records.latent_fields(SHAPE, dtype=dtype, has_label=has_label)
+    if has_text:
+        fields |= records.text_fields(*TEXT_SHAPE)
     with writer.Writer(folder, records_per_shard=records_per_shard) as dataset:
         for i in range(train + validation):
             record = {
                 "latents": _raw_latents(i),
                 "example_id": i,
-                "source": 0,
+                "source": i % num_sources,
                 "start_frame": 4 * i,
                 "fps": 10 + i,
             }
             if has_label:
                 record["label"] = i % 3
+            if has_text:
+                mask = np.arange(TEXT_SHAPE[0]) < i % 5
+                record["text"] = np.outer(mask, np.full(TEXT_SHAPE[1], i))
+                record["text_mask"] = mask
+                record["pooled"] = np.full(TEXT_SHAPE[1], i + 1e-4)
             split = "train" if i < train else "validation"
             dataset.add(split, records.pack(record, fields))
         shards = dataset.finish()
     manifest = Manifest(
         codec=SPEC,
-        text_encoder=None,
+        text_encoder={"name": "counting"} if has_text else None,
         fields=fields,
         classes=tuple(ClassEntry(n, None, None, None) for n in "abc"),
         fps=10.0,
-        sources=(),
+        sources=tuple(map(_source, range(num_sources))),
         shards=shards,
         settings={"prepare": {"num_frames": 4}},
     )

@@ -8,7 +8,7 @@ import pytest
 
 from dit_jax.data import manifest as manifest_lib
 from dit_jax.data import order
-from dit_jax.data.loader import Loader, Validation
+from dit_jax.data.loader import Loader, Validation, require_repeats
 from dit_jax.errors import DataError, UserError
 
 TRAIN = 23
@@ -55,6 +55,35 @@ def test_an_epoch_visits_every_example_once_on_any_number_of_hosts(
         found = _ids(_loader(folder, rows=rows), TRAIN)  # 4 epochs
         counts.update(itertools.chain(*found))
     assert counts == dict.fromkeys(range(TRAIN), 4)
+
+
+def test_an_epoch_visits_a_source_as_often_as_it_repeats(make_dataset):
+    folder = make_dataset(train=TRAIN, num_sources=3)
+    repeats = (2, 0, 1)
+    num_visits = 8 * 2 + 7 * 1  # 8, 8 and 7 examples
+    found = _ids(_loader(folder, repeats=repeats, batch_size=1), 3 * num_visits)
+    for epoch in range(3):
+        ids = itertools.chain(*found[epoch * num_visits : (epoch + 1) * num_visits])
+        wanted = {i: repeats[i % 3] for i in range(TRAIN) if repeats[i % 3]}
+        assert collections.Counter(ids) == wanted
+
+
+@pytest.mark.parametrize(
+    "repeats",
+    [
+        (1,),
+        (1, 1, -1),
+        (0, 0, 0),
+        (1.5, 1, 1),
+        (True, 1, 1),
+        ("a", "b", "c"),
+        (10**9, 1, 1),
+    ],
+)
+def test_repeats_are_one_number_a_source(make_dataset, repeats):
+    folder = make_dataset(train=TRAIN, num_sources=3)
+    with pytest.raises(UserError, match=r"data.repeats is .* film 0, film 1, film 2"):
+        require_repeats(repeats, manifest_lib.read(folder))
 
 
 def test_hosts_read_the_rows_of_one_global_batch(make_dataset):
@@ -166,3 +195,27 @@ def test_fewer_validation_examples_are_spread_over_the_split(make_dataset):
         for i in batch.example_id[weight > 0]
     ]
     assert ids == [23, 25, 27]
+
+
+def test_text_comes_as_it_was_written_in_single_precision(make_dataset):
+    folder = make_dataset(has_text=True)
+    batch = next(_loader(folder))
+    ids = np.asarray(batch.example_id)
+    mask = np.arange(4) < (ids % 5)[:, None]
+    np.testing.assert_array_equal(batch.text_mask, mask)
+    np.testing.assert_array_equal(
+        batch.text, (mask * ids[:, None])[..., None] + [0] * 6
+    )
+    np.testing.assert_allclose(batch.pooled, ids[:, None] + [1e-4] * 6, rtol=1e-7)
+    assert batch.text.dtype == batch.pooled.dtype == np.float32
+    assert batch.text_mask.dtype == np.int32
+    for validation, _ in Validation(folder, batch_size=4):
+        assert validation.text is not None
+    assert manifest_lib.read(folder).text_shape == (4, 6)
+
+
+def test_a_dataset_without_text_has_none(make_dataset):
+    folder = make_dataset()
+    batch = next(_loader(folder))
+    assert batch.text is batch.text_mask is batch.pooled is None
+    assert manifest_lib.read(folder).text_shape is None

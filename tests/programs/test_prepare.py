@@ -16,6 +16,7 @@ from dit_jax.data import pixels, video
 from dit_jax.data.loader import Loader
 from dit_jax.data.reader import Reader
 from dit_jax.errors import DataError, UserError, exit_code
+from dit_jax.text.minilm import MiniLM
 
 
 @pytest.fixture
@@ -137,6 +138,45 @@ def test_bfloat16_latents_and_no_label(folder, tmp_path):
     assert manifest.fields["latents"].dtype == "bfloat16"
 
 
+CAPTIONS = {"pan": "A  noisy\nwall", "walk/zoom": ""}
+
+
+@pytest.fixture
+def captioned(folder):
+    for name, caption in CAPTIONS.items():
+        (folder / f"{name}.txt").write_text(caption)
+    return folder
+
+
+WITH_TEXT = {"prepare.text": "minilm", "prepare.text_length": 8}
+
+
+def test_every_record_has_the_text_of_its_video(captioned, tmp_path):
+    output = str(tmp_path / "data")
+    manifest = prepare.prepare(_config(captioned, **WITH_TEXT), output)
+    assert [s.caption for s in manifest.sources] == ["A noisy wall", ""]
+    encoder = MiniLM(length=8)
+    assert manifest.text_encoder == encoder.spec.to_json()
+    expected = encoder.encode(["A noisy wall"])
+    reader = Reader(output, "train")
+    for record in (reader[i] for i in range(len(reader))):
+        told = float(record["source"] == 0)  # the other caption is empty: no text
+        np.testing.assert_array_equal(record["text_mask"], told * expected.mask[0])
+        np.testing.assert_allclose(record["text"], told * expected.tokens[0], atol=2e-3)
+        np.testing.assert_allclose(
+            record["pooled"], told * expected.pooled[0], atol=1e-6
+        )
+    assert {int(reader[i]["source"]) for i in range(len(reader))} == {0, 1}
+
+
+def test_another_caption_makes_another_dataset(captioned, tmp_path):
+    output = str(tmp_path / "data")
+    prepare.prepare(_config(captioned, **WITH_TEXT), output)
+    (captioned / "pan.txt").write_text("Another wall")
+    with pytest.raises(UserError, match="'A noisy wall', wanted 'Another wall'"):
+        prepare.prepare(_config(captioned, **WITH_TEXT), output)
+
+
 MISTAKES = {
     "missing": ({"prepare.sources": "/none/such.mp4"}, 64, "does not exist"),
     "block": ({"prepare.num_frames": 5}, 64, "num_frames is 5"),
@@ -145,6 +185,18 @@ MISTAKES = {
     "dtype": ({"prepare.latent_dtype": "float61"}, 64, "latent_dtype is 'float61'"),
     "channels": ({"codec.channels": 400}, 64, "1 to 384"),
     "codec": ({"codec.path": "/none/codec"}, 64, "fit_codec"),
+    "caption": ({"prepare.text": "minilm"}, 64, r"no caption .*pan\.txt'; write one"),
+    "encoder": ({"prepare.text": "minlm"}, 64, "did you mean 'minilm'"),
+    "text length": (
+        {"prepare.text": "minilm", "prepare.text_length": 2},
+        64,
+        "text_length is 2; choose 3 to 512",
+    ),
+    "text path": (
+        {"prepare.text": "minilm", "text.path": "/none/such"},
+        64,
+        "check --config.text.path",
+    ),
     "shards": ({"prepare.records_per_shard": 0}, 64, "records_per_shard is 0"),
 }
 

@@ -17,7 +17,8 @@ class ClipSettings:
 
     num_frames, stride, hop: frames of a clip, source frames between them, and source
     frames between the starts of clips. validation_hop: the same for validation; None
-    means `hop`. validation: share of each shot's time, in [0, 1).
+    means `hop`. validation: share of each shot's time, in [0, 1). min_seconds: shorter
+    shots give no clips.
     """
 
     sources: tuple[str, ...]
@@ -30,6 +31,7 @@ class ClipSettings:
     validation: float
     split_cuts: bool
     label: str
+    min_seconds: float = 0.0
     validation_hop: int | None = None
 
     def __post_init__(self) -> None:
@@ -41,6 +43,10 @@ class ClipSettings:
         if self.validation_hop is not None and self.validation_hop < 1:
             raise UserError(
                 f"prepare.validation_hop is {self.validation_hop}; choose 1 or more"
+            )
+        if not self.min_seconds >= 0:
+            raise UserError(
+                f"prepare.min_seconds is {self.min_seconds}; choose 0 or more"
             )
         if not 0 <= self.validation < 1:
             raise UserError(

@@ -48,10 +48,20 @@ class Collection:
     decoded: tuple[Decoded, ...]
 
     @functools.cached_property
+    def shots(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """(first frame, frame after the last) by source; too short ones are empty."""
+        found = []
+        for item in self.decoded:
+            shortest = self.settings.min_seconds * item.info.fps
+            found.append(
+                tuple((a, b if b - a >= shortest else a) for a, b in item.shots)
+            )
+        return tuple(found)
+
+    @functools.cached_property
     def windows(self) -> dict[str, list[Window]]:
-        all_shots = [item.shots for item in self.decoded]
         return {
-            split: clips.windows(all_shots, self.settings, split)
+            split: clips.windows(self.shots, self.settings, split)
             for split in clips.SPLITS
         }
 
@@ -94,10 +104,10 @@ class Collection:
     ) -> Iterator[UInt8[np.ndarray, "F H W 3"]]:
         """Every `stride`-th frame of the training part of every shot, without the
         sources whose origin is excluded."""
-        for item in self.decoded:
+        for item, shots_of in zip(self.decoded, self.shots, strict=True):
             if item.source.origin in excluded:
                 continue
-            for shot in item.shots:
+            for shot in shots_of:
                 first, end = clips.divide(shot, self.settings)[clips.TRAIN]
                 yield item.frames[first : end : self.settings.stride]
 
@@ -108,10 +118,9 @@ class Collection:
             self.settings, hop=self.settings.span, validation_hop=None
         )
         whole = dataclasses.replace(apart, validation=0.0)
-        shots_of = [item.shots for item in self.decoded]
         by_part = {
-            "left out of the fit": clips.windows(shots_of, whole, clips.TRAIN),
-            "validation part": clips.windows(shots_of, apart, clips.VALIDATION),
+            "left out of the fit": clips.windows(self.shots, whole, clips.TRAIN),
+            "validation part": clips.windows(self.shots, apart, clips.VALIDATION),
         }
         found = []
         for index, source in enumerate(self.sources):
@@ -170,8 +179,9 @@ def collect(
         longest = max(end - first for item in decoded for first, end in item.shots)
         raise UserError(
             f"no clip fits: the longest shot has {longest} frames, one clip spans "
-            f"{settings.span}; lower prepare.num_frames or prepare.stride, or add "
-            "longer videos"
+            f"{settings.span} and a shot lasts at least prepare.min_seconds="
+            f"{settings.min_seconds:g}; lower prepare.num_frames, prepare.stride or "
+            "prepare.min_seconds, or add longer videos"
         )
     return collection
 

@@ -33,6 +33,7 @@ KEYS: dict[str, Callable[[Window, Sequence[Source]], Key | None]] = {
     "shot": lambda window, sources: (window.source, window.shot),
     "source": lambda window, sources: (window.source,),
     "folder": lambda window, sources: (sources[window.source].folder,),
+    "one": lambda window, sources: (),
     "none": lambda window, sources: None,
 }
 
@@ -71,6 +72,8 @@ def _entry(
     source = sources[window.source]
     if label == "folder":
         return ClassEntry(source.folder, None, None, None)
+    if label == "one":
+        return ClassEntry("clip", None, None, None)
     first, end = 0, shots[window.source][-1][1]
     name = source.name
     if label == "shot":

@@ -55,6 +55,17 @@ def test_pixels_are_those_of_the_source(folder, tmp_path):
             np.testing.assert_array_equal(found.pixels([window])[0], wanted)
 
 
+def test_a_shot_that_is_too_short_gives_no_clips_and_fits_no_codec(folder, tmp_path):
+    """The film of two shots has 20 frames a second, so that each lasts one."""
+    found, _ = _collect(folder, tmp_path, min_seconds=1.01)
+    assert {window.source for window in found.windows[clips.TRAIN]} == {0}
+    assert sum(map(len, found.fitting_videos(()))) == 30
+    entries, _ = found.classes()
+    assert [entry.name for entry in entries] == ["one"]
+    with pytest.raises(UserError, match="no clip fits.*prepare.min_seconds=9"):
+        _collect(folder, tmp_path, min_seconds=9.0)
+
+
 def test_shots_are_those_that_were_filmed(folder, tmp_path):
     found, _ = _collect(folder, tmp_path)
     assert [item.shots for item in found.decoded] == [((0, 40),), ((0, 20), (20, 40))]
