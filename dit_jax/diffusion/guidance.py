@@ -12,17 +12,21 @@ from dit_jax.errors import UserError
 from dit_jax.types import Conditioning, DenoiseFn
 
 
-def null_label(num_classes: int) -> Callable[[Conditioning], Conditioning]:
-    """Replaces every label by the null class, `num_classes`; the rest stays."""
+def unconditional(num_classes: int) -> Callable[[Conditioning], Conditioning]:
+    """Replaces every label by the null class, `num_classes`, and every text by none (a
+    mask of zeros); the rest stays."""
 
     def drop(conditioning: Conditioning) -> Conditioning:
-        if conditioning.label is None:
+        label, mask = conditioning.label, conditioning.text_mask
+        if label is None and mask is None:
             raise UserError(
-                "guidance drops labels but none are given; pass labels or set "
-                "guidance to 1.0"
+                "guidance drops labels and texts but none are given; pass some (texts "
+                "with their text_mask) or set guidance to 1.0"
             )
         return dataclasses.replace(
-            conditioning, label=jnp.full_like(conditioning.label, num_classes)
+            conditioning,
+            label=None if label is None else jnp.full_like(label, num_classes),
+            text_mask=None if mask is None else jnp.zeros_like(mask),
         )
 
     return drop

@@ -1,4 +1,4 @@
-"""Samplers: from noise to data along the probability-flow ODE.
+"""Samplers: from noise to data, along the probability-flow ODE or with fresh noise.
 
 A sampler sees no model and no prediction type, only an `Estimate` of (x0, eps). The
 ODE is solved as dx = x0 dalpha + eps dsigma (notation: `dit_jax.diffusion.processes`).
@@ -27,6 +27,12 @@ Estimate = Callable[[Streams, Array], tuple[Streams, Streams]]
 
 Step = Callable[[Estimate, Process, Streams, Array, Array], Streams]
 """`(estimate, process, xt, t, t_next) -> x at t_next`."""
+
+FreshShare = Callable[[Process, Array, Array], Array]
+"""`(process, t, t_next) -> share of the noise that is drawn anew`, in [0, 1]."""
+
+FreshNoise = Callable[[Array], Streams]
+"""`number of the step -> unit normal noise`, like what is sampled, row by row."""
 
 
 def euler(
@@ -64,18 +70,35 @@ def advance(
     return jax.tree.map(lambda x, a, b: x + dalpha * a + dsigma * b, xt, x0, eps)
 
 
+def posterior_share(process: Process, t: Array, t_next: Array) -> Array:
+    """What makes a step a draw from q(x_next | xt, x0): 1 - share^2 is the square of
+    (alpha sigma_next) / (alpha_next sigma). Ho et al. 2020, arXiv:2006.11239, eq. 7;
+    DDIM's eta 1.
+    """
+    kept = process.alpha(t) * process.sigma(t_next)
+    whole = process.alpha(t_next) * process.sigma(t)
+    return jnp.sqrt(jnp.clip(1 - jnp.square(kept / whole), 0, 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """A method: the step, and the last step where it is another one."""
+    """A method: the step, and the last step where it is another one.
+
+    fresh: the share of the believed noise that every step replaces; None is none, and
+    the way from noise to data is then an ODE's.
+    """
 
     step: Step
     last_step: Step | None = None
+    fresh: FreshShare | None = None
 
 
 SAMPLERS: dict[str, Sampler] = {
     "euler": Sampler(euler),
     # The last step ends at t = 0, where the second slope is 0 / 0.
     "heun": Sampler(heun, last_step=euler),
+    # Ancestral sampling, DDPM's: what a step got wrong is drawn again.
+    "ancestral": Sampler(euler, fresh=posterior_share),
 }
 
 
@@ -137,6 +160,17 @@ def make_estimate(
     return estimate
 
 
+def _renewed(estimate: Estimate, share: Array, fresh: Streams) -> Estimate:
+    """The estimate with a share of its noise replaced, which stays unit normal."""
+
+    def renewed(xt: Streams, t: Array) -> tuple[Streams, Streams]:
+        x0, eps = estimate(xt, t)
+        kept = jnp.sqrt(1 - jnp.square(share))
+        return x0, jax.tree.map(lambda e, z: kept * e + share * z, eps, fresh)
+
+    return renewed
+
+
 def sample(
     denoise_fn: DenoiseFn,
     sampler: Sampler,
@@ -146,11 +180,13 @@ def sample(
     process: Process,
     prediction: str,
     conditioning: Conditioning,
+    fresh_noise: FreshNoise | None = None,
 ) -> Streams:
     """Takes `noise`, which stands at grid[0], to grid[-1]; the state is float32.
 
-    noise: unit normal, drawn per row by the caller; scale it by sigma where grid[0] is
-    well below 1. A grid from `time_grid` is checked against the prediction; a traced
+    noise, fresh_noise: unit normal, drawn per row by the caller; the latter for
+    samplers that draw some at every step. Scale `noise` by sigma where grid[0] is well
+    below 1. A grid from `time_grid` is checked against the prediction; a traced
     grid is not, so call `require_sampleable` before tracing.
     """
     if isinstance(grid, np.ndarray):
@@ -158,12 +194,20 @@ def sample(
     estimate = make_estimate(denoise_fn, process, prediction, conditioning)
     grid = jnp.asarray(grid, jnp.float32)
 
-    def body(x: Streams, times: tuple[Array, Array]) -> tuple[Streams, None]:
-        return sampler.step(estimate, process, x, *times), None
+    def body(x: Streams, step: tuple[Array, Array, Array]) -> tuple[Streams, None]:
+        number, *times = step
+        if sampler.fresh is None:
+            return sampler.step(estimate, process, x, *times), None
+        if fresh_noise is None:
+            raise ValueError("this sampler draws noise at every step; pass fresh_noise")
+        share = sampler.fresh(process, *times)
+        renewed = _renewed(estimate, share, fresh_noise(number))
+        return sampler.step(renewed, process, x, *times), None
 
     x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), noise)
     num_scanned = len(grid) - 1 - (sampler.last_step is not None)
-    x, _ = jax.lax.scan(body, x, (grid[:num_scanned], grid[1 : num_scanned + 1]))
+    numbers = jnp.arange(num_scanned)
+    x, _ = jax.lax.scan(body, x, (numbers, grid[:-1][numbers], grid[1:][numbers]))
     if sampler.last_step is not None:
         x = sampler.last_step(estimate, process, x, grid[-2], grid[-1])
     return x

@@ -20,6 +20,7 @@ WEIGHTS, MEANS, STDS = (
 every_process = pytest.mark.parametrize(
     "process", [make() for make in PROCESSES.values()], ids=list(PROCESSES)
 )
+ANCESTRAL = SAMPLERS["ancestral"]
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
@@ -67,6 +68,12 @@ def run(denoise_fn, sampler: Sampler, grid, noise, process, prediction="x0"):
         process=process,
         prediction=prediction,
         conditioning=Conditioning(),
+        fresh_noise=lambda step: jax.tree.map(
+            lambda leaf: jax.random.normal(
+                jax.random.fold_in(jax.random.key(99), step), leaf.shape
+            ),
+            noise,
+        ),
     )
 
 
@@ -90,7 +97,7 @@ def test_the_exact_denoiser_of_a_gaussian_reaches_its_law(name, process):
         run(
             exact_denoiser(process, "x0"),
             SAMPLERS[name],
-            time_grid(200),
+            time_grid(800),
             noise,
             process,
         )
@@ -164,6 +171,40 @@ def test_noise_added_to_data_is_removed_by_the_exact_denoiser(name, process):
     grid = time_grid(5, t_max=t_max)
     found = run(lambda *_: data, SAMPLERS[name], grid, xt, process)
     np.testing.assert_array_equal(found, data)
+
+
+@every_process
+def test_an_ancestral_step_draws_from_the_posterior(process):
+    """Its mean and variance, from Bayes' rule for x_next given xt and x0."""
+    grid = np.array([0.7, 0.45], np.float32)
+    a, s, a_next, s_next = (
+        np.float64(f(jnp.float32(t)))
+        for t in grid
+        for f in (process.alpha, process.sigma)
+    )
+    x0, xt, ratio = -0.4, 1.3, a / a_next
+    between = s**2 - (ratio * s_next) ** 2  # variance of xt given x_next
+    mean = (ratio * s_next**2 * xt + a_next * between * x0) / s**2
+    xt_rows = jnp.full((200_000, 1), xt)
+    x = np.float64(
+        run(lambda x, *_: jnp.full_like(x, x0), ANCESTRAL, grid, xt_rows, process)
+    )
+    std = np.sqrt(between) * s_next / s
+    np.testing.assert_allclose(x.mean(), mean, atol=5 * std / np.sqrt(len(x)))
+    np.testing.assert_allclose(x.std(), std, rtol=0.01)
+
+
+def test_an_ancestral_sampler_without_noise_is_refused():
+    with pytest.raises(ValueError, match="pass fresh_noise"):
+        sample(
+            lambda xt, *_: xt,
+            ANCESTRAL,
+            time_grid(2),
+            normal(0, 2, 1),
+            process=RectifiedFlow(),
+            prediction="x0",
+            conditioning=Conditioning(),
+        )
 
 
 @every_process
