@@ -172,6 +172,7 @@ def measure(
 
 def reconstruct(run: Run, clips: Clips) -> Clips:
     """What the codec alone makes of real clips."""
+    assert run.codec is not None, "the demo fits one"
     return np.asarray(to_uint8(run.codec.decode(run.codec.encode(to_unit(clips)))))
 
 

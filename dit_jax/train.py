@@ -17,7 +17,7 @@ from ml_collections import ConfigDict as Config
 from dit_jax import files, program
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.data import manifest as manifest_lib
-from dit_jax.data.loader import Loader, Validation
+from dit_jax.data.loader import Loader, Validation, require_repeats
 from dit_jax.data.manifest import Manifest
 from dit_jax.errors import UserError
 from dit_jax.parallel import mesh, sharding
@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     config = identity.settings(workdir, given, program.overrides())
     manifest = manifest_lib.read(_data_path(config))
     codec = identity.check_data(workdir, config.data.path, manifest)
+    require_repeats(config.data.repeats, manifest)
     run = assembly.assemble(config, latent_facts(manifest), mesh.build(**config.mesh))
     room = (config.checkpoint.keep + 1) * state.num_bytes(run.abstract_state)
     files.require_free_space(workdir, room, "the checkpoints of this run")
@@ -92,6 +93,7 @@ def latent_facts(manifest: Manifest) -> assembly.LatentFacts:
         latent_shape=manifest.latent_shape,
         num_classes=len(manifest.classes),
         flip_sign=manifest.codec.flip_sign,
+        text_shape=manifest.text_shape,
     )
 
 
@@ -132,6 +134,7 @@ def read_batches(run: Assembly, config: Config, first_step: int) -> Iterator[Bat
         seed=config.seed,
         rows=rows.tolist(),
         start_index=first_step * size,
+        repeats=config.data.repeats,
         num_threads=config.data.num_threads,
         prefetch=config.data.prefetch,
     )

@@ -3,9 +3,14 @@
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dit_jax import cli
+from dit_jax.models import mixings, presets
+from dit_jax.models.attention import xla
+from dit_jax.models.scene import Scene
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = re.findall(r"`(\w+\.py)` \((\d+)\)", (ROOT / "CONTRIBUTING.md").read_text())
@@ -34,3 +39,48 @@ def test_every_program_is_in_the_readme():
 def test_links_lead_somewhere(name):
     targets = re.findall(r"\]\(([\w/.]+\.md)\)", (ROOT / name).read_text())
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+TABLE = re.findall(
+    r"^\| `([\w./-]+)` \| .* \| ([\dx]+) \| (\d+) \| ([\d,.]+) M \| ([\d,.]+) \|$",
+    (ROOT / "docs" / "models.md").read_text(),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.slow
+def test_the_table_of_models_is_what_cost_counts():
+    assert len(TABLE) > 20
+    for name, latents, classes, params, macs in TABLE:
+        shape = tuple(map(int, latents.split("x")))
+        cost = presets.cost(name, shape, num_classes=int(classes))
+        assert f"{cost.num_params / 1e6:,.1f}" == params, name
+        assert f"{cost.forward_macs / 1e9:,.1f}" == macs, name
+
+
+def test_every_preset_has_its_family_in_the_table():
+    text = (ROOT / "docs" / "models.md").read_text()
+    families = {name.rpartition("-")[0] for name in presets.PRESETS}
+    assert [name for name in families if f"| `{name}`" not in text] == []
+
+
+def test_the_documented_mixing_is_what_it_says():
+    """A changed token is seen in its row of its frame, and nowhere else."""
+    page = (ROOT / "docs" / "models.md").read_text()
+    code = page.split("```python")[1].split("```")[0]
+    before = dict(mixings.MIXINGS)
+    names: dict = {}
+    try:
+        exec(code, names)
+    finally:
+        added = set(mixings.MIXINGS) - set(before)
+        for name in added:
+            del mixings.MIXINGS[name]
+    assert added == {"rows"}
+    values = jnp.eye(24)[None, :, None]
+    out = names["rows"](xla, 0 * values, 0 * values, values, Scene((2, 3, 4)))
+    seen = np.asarray(out)[0, :, 0].reshape(2, 3, 4, 2, 3, 4) > 0
+    rows = np.zeros_like(seen)
+    for t, y in np.ndindex(2, 3):
+        rows[t, y, :, t, y, :] = True
+    np.testing.assert_array_equal(seen, rows)

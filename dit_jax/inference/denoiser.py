@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
 
 from dit_jax import models, rng
 from dit_jax.errors import choose
 from dit_jax.models import presets
+from dit_jax.models.designs import Model
 from dit_jax.types import Conditioning, Constrain, DenoiseFn
 
+TOLD_BY_DATA = ("label", "text", "text_mask", "pooled")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -21,7 +22,8 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 class Denoiser:
     """Structure and shapes of a network; `init(seed)` makes its parameters.
 
-    abstract_params: nested dict of shaped leaves; logical_axes: the same of names.
+    abstract_params: nested dict of shaped leaves; logical_axes: the same of names;
+    reads: the fields of a conditioning that it uses.
     """
 
     graphdef: Any
@@ -29,12 +31,21 @@ class Denoiser:
     logical_axes: Any
     init: Callable[[int], Any]
     num_classes: int
+    reads: frozenset[str]
+
+    def hears(self, conditioning: Conditioning) -> Conditioning:
+        """`conditioning` without labels and text that the network has no part for: a
+        dataset may tell more than a model hears."""
+        unheard = {name: None for name in TOLD_BY_DATA if name not in self.reads}
+        return dataclasses.replace(conditioning, **unheard)
 
     def bind(self, params: Any) -> DenoiseFn:
         """Parameters -> `(xt, t, conditioning) -> prediction`."""
 
-        def denoise(xt: Array, t: Array, conditioning: Conditioning) -> Array:
-            return models.apply(self.graphdef, params, xt, t, conditioning)
+        def denoise(xt: Any, t: Any, conditioning: Conditioning) -> Any:
+            out = models.apply(self.graphdef, params, xt, t, conditioning)
+            # channels beyond those of the input are a learned variance
+            return jax.tree.map(lambda o, x: o[..., : x.shape[-1]], out, xt)
 
         return denoise
 
@@ -63,7 +74,7 @@ def build(
     overrides = {k: v for k, v in model.items() if k not in ("preset", "dtype")}
     dtype = choose(DTYPES, model["dtype"], "model.dtype")
 
-    def make(seed: int) -> nnx.Module:
+    def make(seed: int) -> Model:
         return presets.build(
             model["preset"],
             latent_shape=latent_shape,
@@ -82,4 +93,5 @@ def build(
         logical_axes=models.logical_axes(abstract),
         init=lambda seed: models.split(make(seed))[1],
         num_classes=num_classes,
+        reads=abstract.reads,
     )

@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt8
 
 from dit_jax import codecs, config, files
 from dit_jax.checkpoints import Checkpoints
+from dit_jax.codecs.pixels import to_uint8
 from dit_jax.diffusion.processes import PROCESSES, Process
 from dit_jax.errors import DataError, choose
 from dit_jax.inference.denoiser import Denoiser, build
@@ -19,12 +21,17 @@ WEIGHTS = ("ema", "params")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained denoiser with everything that turns its output into videos."""
+    """A trained denoiser with everything that turns its output into videos.
+
+    codec: None for converted weights to which none was given.
+    classes: those that the denoiser can be told. text_encoder: what encoded the text of
+    its data; None where there was none.
+    """
 
     config: config.ConfigDict
     denoiser: Denoiser
     params: Any
-    codec: codecs.Codec
+    codec: codecs.Codec | None
     process: Process
     prediction: str
     latent_shape: tuple[int, int, int, int]
@@ -32,6 +39,15 @@ class Run:
     fps: float
     step: int
     weights: str
+    text_encoder: dict[str, Any] | None = None
+
+    def show(
+        self, latents: Float[Array, "B T H W C"]
+    ) -> UInt8[Array, "B F Hp Wp 3"] | Float[Array, "B T H W C"]:
+        """uint8 videos; without a codec the latents as they are."""
+        if self.codec is None:
+            return latents
+        return to_uint8(self.codec.decode(self.codec.spec.denormalize(latents)))
 
 
 def load(
@@ -52,12 +68,6 @@ def load(
         num_classes=len(dataset["classes"]),
         constrain=sharding.constrainer(mesh),
     )
-    codec = codecs.load(files.path(workdir) / CODEC_FOLDER)
-    if codec.spec.to_json() != codecs.CodecSpec.from_json(dataset["codec"]).to_json():
-        raise DataError(
-            f"{files.path(workdir) / CODEC_FOLDER} is not the codec that the run was "
-            "trained with; copy it from the run's dataset"
-        )
     checkpoints = Checkpoints(workdir)
     step = checkpoints.choose(step)
     placed = sharding.param_shardings(
@@ -74,15 +84,29 @@ def load(
         config=settings,
         denoiser=denoiser,
         params=checkpoints.restore(step, weights, abstract),
-        codec=codec,
+        codec=_codec(workdir, dataset["codec"]),
         process=choose(PROCESSES, settings.diffusion.process, "diffusion.process")(),
         prediction=settings.diffusion.prediction,
         latent_shape=latent_shape,
-        classes=dataset["classes"],
+        classes=dataset["classes"] if "label" in denoiser.reads else [],
         fps=dataset["fps"],
         step=step,
         weights=weights,
+        text_encoder=dataset.get("text_encoder"),
     )
+
+
+def _codec(workdir: files.PathLike, spec: dict[str, Any] | None) -> codecs.Codec | None:
+    """The codec of the folder; DataError where it is not that of the snapshot."""
+    if spec is None:
+        return None
+    codec = codecs.load(files.path(workdir) / CODEC_FOLDER)
+    if codec.spec.to_json() != codecs.CodecSpec.from_json(spec).to_json():
+        raise DataError(
+            f"{files.path(workdir) / CODEC_FOLDER} is not the codec that the run was "
+            "trained with; copy it from the run's dataset"
+        )
+    return codec
 
 
 def newest_step(workdir: files.PathLike) -> int:

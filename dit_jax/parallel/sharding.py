@@ -25,6 +25,7 @@ RULES: dict[str, tuple[str, ...] | str | None] = {
     "layers": None,
     "labels": None,
     "time": None,
+    "text": None,
     "patch_in": None,
     "patch_out": None,
     "head_dim": None,

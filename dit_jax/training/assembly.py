@@ -19,20 +19,25 @@ from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference.denoiser import Denoiser
 from dit_jax.models import presets
+from dit_jax.models.choices import FRAMES
 from dit_jax.parallel import sharding
 from dit_jax.training import optimizer as optimizer_lib
 from dit_jax.training.objective import Objective
 from dit_jax.training.state import TrainState, init_sharded
 from dit_jax.training.step import TrainStep, make_train_step
 
+BATCHED = ("video",)  # the streams that a `Batch` has
+
 
 @dataclasses.dataclass(frozen=True)
 class LatentFacts:
-    """What a training must know of its data. flip_sign: of a symmetric codec."""
+    """What a training must know of its data. flip_sign: of a symmetric codec;
+    text_shape: (tokens, dims) of an example's text, None where there is none."""
 
     latent_shape: tuple[int, int, int, int]
     num_classes: int
     flip_sign: tuple[int, ...] | None = None
+    text_shape: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
     tx, schedule = _optimizer(config)
     make = functools.partial(denoiser.init, config.seed)
     init, abstract_state = init_sharded(make, denoiser.logical_axes, tx, mesh)
-    objective = _objective(config, facts)
+    objective = _objective(config, facts, denoiser)
     step = make_train_step(
         denoiser.bind,
         objective,
@@ -87,6 +92,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         config.model.preset,
         facts.latent_shape,
         num_classes=facts.num_classes,
+        given_frames=config.train.given_frames,
         **_cost_overrides(config),
     )
     _check_activations(mesh, cost.num_tokens, config.model.num_heads)
@@ -126,23 +132,69 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
             raise UserError(f"{key} is {period}; give at least 1")
     for key, value in {
         "optimizer.learning_rate": config.optimizer.learning_rate,
-        "optimizer.clip_norm": config.optimizer.clip_norm,
         "optimizer.eps": config.optimizer.eps,
     }.items():
         if not value > 0:
             raise UserError(f"{key} is {value}; give a number above 0")
     for key, share in {
         "train.label_dropout": train.label_dropout,
+        "train.text_dropout": train.text_dropout,
         "optimizer.ema_decay": config.optimizer.ema_decay,
         "optimizer.b1": config.optimizer.b1,
         "optimizer.b2": config.optimizer.b2,
     }.items():
         if not 0 <= share < 1:
             raise UserError(f"{key} is {share}; give a value in [0, 1)")
+    _check_text(config.model, facts)
+    if config.model.streams not in BATCHED:
+        raise UserError(
+            f"model.preset={config.model.preset} has model.streams="
+            f"{config.model.streams}, which no dataset holds; it runs from Python "
+            f"alone, so choose a preset of {' or '.join(BATCHED)}, such as "
+            "joint-b/1x2x2"
+        )
+    _check_given_frames(train.given_frames, config.model, facts.latent_shape)
     if config.data.flip and facts.flip_sign is None:
         raise UserError(
             "data.flip is on, but the codec does not commute with flips; prepare the "
             "dataset with codec.symmetric=True or set data.flip=False"
+        )
+
+
+def _check_text(model: Config, facts: LatentFacts) -> None:
+    """Refuses a model that reads text which the data do not have."""
+    if model.text == "none":
+        return
+    reads = f"model.text={model.text} reads {model.text_length} tokens of "
+    reads += f"{model.text_dims} dims"
+    if facts.text_shape is None:
+        raise UserError(
+            f"{reads}, but the dataset has no text; prepare it with "
+            "prepare.text=minilm or set model.text=none"
+        )
+    length, dims = facts.text_shape
+    if (length, dims) != (model.text_length, model.text_dims):
+        raise UserError(
+            f"{reads}, but the dataset has {length} of {dims}; set model.text_length="
+            f"{length} and model.text_dims={dims}, or prepare another dataset"
+        )
+
+
+def _check_given_frames(
+    given: int, model: Config, latent_shape: tuple[int, int, int, int]
+) -> None:
+    """UserError unless the model is told frames exactly where some are given."""
+    frames, step = latent_shape[0], model.patch[0]
+    if not 0 <= given < frames or given % step:
+        raise UserError(
+            f"train.given_frames is {given}; give a number of latent frames below the "
+            f"clip's {frames} that patches of {step} frames divide"
+        )
+    if bool(given) != FRAMES[model.frames].told:
+        ways = " or ".join(name for name, way in FRAMES.items() if way.told)
+        raise UserError(
+            f"train.given_frames is {given} and model.frames is {model.frames}; set "
+            f"both (model.frames to {ways}) or leave both at 0 and none"
         )
 
 
@@ -155,7 +207,7 @@ def _check_activations(mesh: Mesh, num_tokens: int, num_heads: int) -> None:
         sharding.check_divides(mesh, what, (size,), (name,), sharding.ACTIVATION_RULES)
 
 
-def _objective(config: Config, facts: LatentFacts) -> Objective:
+def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Objective:
     diffusion = config.diffusion
     distribution = choose(DISTRIBUTIONS, diffusion.times, "diffusion.times")
     for key in ("prediction", "loss"):
@@ -169,9 +221,12 @@ def _objective(config: Config, facts: LatentFacts) -> Objective:
             shift=diffusion.times_shift,
             stratified=diffusion.times_stratified,
         ),
+        hears=denoiser.hears,
         num_classes=facts.num_classes,
         label_dropout=config.train.label_dropout,
+        text_dropout=config.train.text_dropout,
         flip_sign=facts.flip_sign if config.data.flip else None,
+        given_frames=config.train.given_frames,
     )
 
 
@@ -190,6 +245,7 @@ def _optimizer(config: Config) -> tuple[optax.GradientTransformation, optax.Sche
         eps=settings.eps,
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
+        clip_from=settings.clip_from,
     )
     return tx, schedule
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict as Config
 from dit_jax import checkpoints, codecs, files
 from dit_jax import config as config_lib
 from dit_jax.data.manifest import Manifest
+from dit_jax.data.sources.labels import ClassEntry
 from dit_jax.errors import DataError, UserError
 from dit_jax.inference.run_folder import CODEC_FOLDER
 from dit_jax.parallel import hosts
@@ -25,11 +26,23 @@ FREE = (
     "sample.",
     "prepare.",
     "codec.",
+    "text.",
     "data.path",
     "data.num_threads",
     "data.prefetch",
     "validation.every_steps",
     "train.num_steps",
+)
+
+
+# What may differ too as long as nothing was trained: converted weights.
+FREE_BEFORE_DATA = (
+    "data.",
+    "diffusion.",
+    "optimizer.",
+    "seed",
+    "train.",
+    "validation.",
 )
 
 
@@ -50,13 +63,16 @@ def settings(
                 "no config is given; add --config=configs/NAME.py[:ARGUMENT]"
             )
         return assembly.resolve(given())
-    stored = config_lib.read_snapshot(workdir)["config"]
+    snapshot = config_lib.read_snapshot(workdir)
+    stored = snapshot["config"]
     wanted = config_lib.override(stored, overrides) if given is None else given()
     wanted = assembly.resolve(wanted)
+    has_data = snapshot["dataset"]["fingerprint"] is not None
+    free = FREE if has_data else FREE + FREE_BEFORE_DATA
     changed = [
         f"{key} was {old!r}, now {new!r}"
         for key, (old, new) in config_lib.differences(stored, wanted).items()
-        if not key.startswith(FREE)
+        if not key.startswith(free)
     ]
     if changed:
         raise UserError(
@@ -76,13 +92,42 @@ def check_data(workdir: str, data: str, manifest: Manifest) -> codecs.Codec:
             f"{manifest.codec.sha256[:12]}; copy the right codec there or prepare anew"
         )
     if checkpoints.has_any(workdir):
-        old = config_lib.read_snapshot(workdir)["dataset"]["fingerprint"]
-        if old != manifest.fingerprint:
+        run = config_lib.read_snapshot(workdir)["dataset"]
+        old = run["fingerprint"]
+        if old is None:
+            _check_first_data(workdir, run, data, manifest)
+        elif old != manifest.fingerprint:
             raise UserError(
                 f"{workdir} was trained on dataset {old[:12]}, but {data} is "
                 f"{manifest.fingerprint[:12]}; give the same data or another --workdir"
             )
     return codec
+
+
+def _check_first_data(
+    workdir: str, run: Mapping[str, Any], data: str, manifest: Manifest
+) -> None:
+    """Refuses data that do not fit converted weights, which have seen none."""
+    latents, num_classes = tuple(run["latent_shape"]), len(run["classes"])
+    if latents != manifest.latent_shape:
+        raise UserError(
+            f"the model of {workdir} has latents {'x'.join(map(str, latents))}, but "
+            f"{data} has {'x'.join(map(str, manifest.latent_shape))}; prepare clips of "
+            "that size with a codec of as many channels"
+        )
+    if num_classes != len(manifest.classes):
+        raise UserError(
+            f"the model of {workdir} has {num_classes} classes, but {data} has "
+            f"{len(manifest.classes)}; prepare it with as many, or start a model of "
+            "that number from these weights with train.init_from and train.init_allow"
+        )
+    if run["codec"] is not None and run["codec"]["sha256"] != manifest.codec.sha256:
+        name, sha256 = run["codec"]["name"], run["codec"]["sha256"]
+        raise UserError(
+            f"{workdir} has codec {name} {sha256[:12]}, but {data} was made by "
+            f"{manifest.codec.name} {manifest.codec.sha256[:12]}; prepare it with "
+            f"codec.path={workdir}/{CODEC_FOLDER}"
+        )
 
 
 def write(
@@ -98,17 +143,47 @@ def write(
         "fps": manifest.fps,
         "fingerprint": manifest.fingerprint,
         "codec": manifest.codec.to_json(),
+        "text_encoder": manifest.text_encoder,
     }
-    identity = json.dumps([config.to_dict(), manifest.fingerprint], sort_keys=True)
-    hosts.require_same("config or data", zlib.crc32(identity.encode()))
+    same = json.dumps([config.to_dict(), manifest.fingerprint], sort_keys=True)
+    hosts.require_same("config or data", zlib.crc32(same.encode()))
     if hosts.is_first():
         starts: list[dict[str, Any]] = []
-        if step and config_lib.has_snapshot(workdir):
+        if checkpoints.has_any(workdir) and config_lib.has_snapshot(workdir):
             starts = config_lib.read_snapshot(workdir)["starts"]
         starts.append({"step": step, "versions": config_lib.versions()})
         codecs.save(codec, files.path(workdir) / CODEC_FOLDER)
         config_lib.write_snapshot(workdir, config, dataset=dataset, starts=starts)
     hosts.wait("snapshot written")
+
+
+def write_converted(
+    workdir: str,
+    config: Config,
+    *,
+    latent_shape: tuple[int, ...],
+    num_classes: int,
+    codec: codecs.Codec | None,
+    fps: float,
+    origin: Mapping[str, Any],
+) -> None:
+    """The snapshot of weights that came from elsewhere and have seen no dataset.
+
+    Classes have numbers for names. origin: what was converted, kept in `starts`.
+    """
+    entries = [ClassEntry(str(i), None, None, None) for i in range(num_classes)]
+    dataset = {
+        "latent_shape": latent_shape,
+        "classes": [entry.to_json() for entry in entries],
+        "fps": fps,
+        "fingerprint": None,
+        "codec": None if codec is None else codec.spec.to_json(),
+        "text_encoder": None,
+    }
+    start = {"step": 0, "versions": config_lib.versions(), "converted": dict(origin)}
+    if codec is not None:
+        codecs.save(codec, files.path(workdir) / CODEC_FOLDER)
+    config_lib.write_snapshot(workdir, config, dataset=dataset, starts=[start])
 
 
 def lock(workdir: str) -> IO[str] | None:

@@ -4,6 +4,7 @@ Training and validation share the one loss; they differ only in what is drawn.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -32,32 +33,42 @@ class Draws:
 class Objective:
     """`prediction` is what the network gives, `loss` where its error is measured.
 
-    label_dropout: share of training examples that see the null class, drawn per row.
+    hears: leaves out of a conditioning what the network has no part for.
+    label_dropout, text_dropout: shares of training examples that see the null class
+    and no text, drawn per row and apart from each other.
     flip_sign: per-channel signs that flip a latent left-right, or None for no flips.
+    given_frames: how many first latent frames are told, and not generated.
     """
 
     process: Process
     prediction: str
     loss: str
     times: TrainingTimes
+    hears: Callable[[Conditioning], Conditioning]
     num_classes: int
     label_dropout: float
-    flip_sign: tuple[float, ...] | None = None
+    text_dropout: float
+    flip_sign: tuple[int, ...] | None = None
+    given_frames: int = 0
 
     def train_draws(self, batch: Batch, seed: int, step: Int[Array, ""]) -> Draws:
-        """Noise, times, dropped labels and flips of one step, row by row."""
+        """Noise, times, dropped labels and texts, and flips of one step, by row."""
         rows = jnp.arange(batch.latents.shape[0])
 
         def coin(name: str, share: float) -> Bool[Array, " B"]:
             return rng.uniform_rows(rng.stream(seed, name, step), rows) < share
 
-        x0, conditioning = batch.latents, batch.conditioning
+        x0, conditioning = batch.latents, self.hears(batch.conditioning)
         if self.flip_sign is not None:
             x0 = jnp.where(_rowwise(coin("flip", 0.5), x0), self._flip(x0), x0)
         if conditioning.label is not None:
             dropped = coin("label_dropout", self.label_dropout)
             label = jnp.where(dropped, self.num_classes, conditioning.label)
             conditioning = dataclasses.replace(conditioning, label=label)
+        if conditioning.text_mask is not None:
+            dropped = coin("text_dropout", self.text_dropout)
+            mask = jnp.where(dropped[:, None], 0, conditioning.text_mask)
+            conditioning = dataclasses.replace(conditioning, text_mask=mask)
         return self._draw(x0, conditioning, seed, "train", step, rows, len(rows))
 
     def fixed_draws(
@@ -67,11 +78,14 @@ class Objective:
 
         num_rows: validation examples in all, over which the times are spread.
         """
-        x0, conditioning = batch.latents, batch.conditioning
+        x0, conditioning = batch.latents, self.hears(batch.conditioning)
         step = jnp.int32(0)
         return self._draw(x0, conditioning, seed, "validation", step, rows, num_rows)
 
     def _draw(self, x0, conditioning, seed, name, step, rows, num_rows) -> Draws:
+        if self.given_frames:
+            frames, x0 = jnp.split(x0, [self.given_frames], axis=1)
+            conditioning = dataclasses.replace(conditioning, frames=frames)
         eps_key = rng.stream(seed, f"{name}/noise", step)
         times_key = rng.stream(seed, f"{name}/times", step)
         return Draws(
@@ -83,7 +97,8 @@ class Objective:
 
     def _flip(self, x0: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         assert self.flip_sign is not None
-        return x0[:, :, :, ::-1] * np.asarray(self.flip_sign, np.float32)
+        signs = np.asarray(self.flip_sign, np.float32).reshape(1, 1, 1, 1, -1)
+        return x0[:, :, :, ::-1] * signs
 
     def losses(self, denoise_fn: DenoiseFn, draws: Draws) -> Float[Array, " B"]:
         """The loss of each example, float32."""

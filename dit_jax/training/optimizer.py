@@ -36,8 +36,12 @@ def adamw(
     eps: float,
     weight_decay: float,
     clip_norm: float,
+    clip_from: int,
 ) -> optax.GradientTransformation:
-    """Decoupled weight decay (Loshchilov & Hutter 2019) on kernels only."""
+    """Decoupled weight decay (Loshchilov & Hutter 2019) on kernels only.
+
+    clip_norm, clip_from: see `clipping`.
+    """
 
     def kernels(params: Any) -> Any:
         def is_kernel(path, _) -> bool:
@@ -46,11 +50,27 @@ def adamw(
         return jax.tree_util.tree_map_with_path(is_kernel, params)
 
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
+        clipping(clip_norm, clip_from),
         optax.adamw(
             schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=kernels
         ),
     )
+
+
+def clipping(clip_norm: float, clip_from: int) -> optax.GradientTransformation:
+    """Scales the gradient to a global norm of at most `clip_norm`; 0.0 does nothing.
+
+    clip_from: completed steps before which it does nothing either.
+    """
+    for key, value in {"clip_norm": clip_norm, "clip_from": clip_from}.items():
+        if not value >= 0:
+            raise UserError(f"optimizer.{key} is {value}; give at least 0")
+    if clip_norm == 0.0:
+        return optax.identity()
+    clip = optax.clip_by_global_norm(clip_norm)
+    if clip_from == 0:
+        return clip
+    return optax.conditionally_transform(clip, lambda step: step >= clip_from)
 
 
 def ema_update(ema: Any, params: Any, decay: float, step: Int[Array, ""]) -> Any:

@@ -85,7 +85,7 @@ def test_bucket_sums_split_the_loss_by_time():
 
 def test_state_is_sharded_with_its_parameters(make_training):
     state = make_training({"fsdp": 8}).run.abstract_state
-    kernel = state.params["stack"]["blocks"]["mlp"]["hidden"]["kernel"]
+    kernel = state.params["stack"]["blocks"]["mlp"]["layer"]["hidden"]["kernel"]
     moments = [
         leaf.sharding.spec
         for leaf in jax.tree.leaves((state.opt_state, state.ema))
