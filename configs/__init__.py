@@ -1,1 +1,1 @@
-"""One experiment a file; `common.py` is the complete base."""
+"""One experiment a file; `common.py` is the complete base of all."""

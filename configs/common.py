@@ -28,9 +28,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.prepare.validation = 0.15  # the last share of every shot's time
     config.prepare.validation_hop = placeholder(int)  # hop of validation; None: hop
     config.prepare.split_cuts = True  # clips never cross a cut
-    config.prepare.label = "shot"  # shot | source | folder | none
+    config.prepare.min_seconds = 0.0  # shorter shots are left out
+    config.prepare.label = "shot"  # shot | source | folder | one | none
     config.prepare.records_per_shard = 1024
     config.prepare.latent_dtype = "float32"  # float32 | bfloat16
+    config.prepare.text = "none"  # none | minilm: encodes VIDEO.txt beside a video
+    config.prepare.text_length = 64  # tokens kept of a caption
 
     # Pixels <-> latents.
     config.codec = ConfigDict()
@@ -40,9 +43,14 @@ def get_config(argument: str = "") -> ConfigDict:
     config.codec.symmetric = False  # commutes with horizontal flips
     config.codec.scale_power = 0.5  # latents are divided by std ** scale_power
 
+    # The text encoder of `prepare` and `sample`.
+    config.text = ConfigDict()
+    config.text.path = placeholder(str)  # folder of its weights; None: the installed
+
     # What `train` reads.
     config.data = ConfigDict()
     config.data.path = placeholder(str)  # a latent dataset
+    config.data.repeats = ()  # visits an epoch pays each source; () is one each
     config.data.flip = False  # horizontal flips; needs a symmetric codec
     config.data.num_threads = 4
     config.data.prefetch = 8  # batches
@@ -50,16 +58,50 @@ def get_config(argument: str = "") -> ConfigDict:
     # The denoiser. `preset` names the parts; a field that is set overrides its value.
     config.model = ConfigDict()
     config.model.preset = "joint-b/1x2x2"
+    config.model.patch = placeholder(tuple)  # (pt, ph, pw)
     config.model.width = placeholder(int)
     config.model.depth = placeholder(int)
     config.model.num_heads = placeholder(int)
     config.model.mlp_ratio = placeholder(float)
-    config.model.patch = placeholder(tuple)  # (pt, ph, pw)
-    config.model.qk_norm = placeholder(bool)
+    # How conditioning enters: adaln_zero | adaln | adaln_single | cross_attention |
+    # in_context.
+    config.model.conditioning = placeholder(str)
+    # What a token attends to: joint | spatial | spatial_temporal | temporal_spatial |
+    # interleaved | windows | multi_resolution | vdt | vdt_spatial_first.
+    config.model.mixing = placeholder(str)
+    config.model.window = placeholder(tuple)  # (t, h, w) tokens, of windows
+    config.model.levels = placeholder(int)  # of multi_resolution
+    config.model.stack = placeholder(str)  # straight | long_skips
+    config.model.text = placeholder(str)  # none | cross_attention | tokens | pooled
+    config.model.text_dims = placeholder(int)  # width of the text encoder
+    config.model.text_length = placeholder(int)  # tokens of a text
+    # How given first frames are told: none | concat | cross_attention | pooled.
+    config.model.frames = placeholder(str)
+    config.model.streams = placeholder(str)  # video | image_text (network only)
+    config.model.clip_dims = placeholder(int)  # of image_text
+    config.model.data_type = placeholder(bool)  # of image_text
+    config.model.norm = placeholder(str)  # plain | affine | affine_1e-5
+    config.model.block = placeholder(str)  # pre_norm | post_norm
+    config.model.qkv_bias = placeholder(bool)
+    config.model.gelu = placeholder(str)  # tanh | exact
+    config.model.qk_norm = placeholder(str)  # none | rms | layer
+    config.model.qk_norm_width = placeholder(str)  # head | model
+    config.model.rotary = placeholder(bool)
     config.model.rope_split = placeholder(tuple)  # head widths for t, h, w
     config.model.rope_theta = placeholder(float)
-    config.model.position_scale = placeholder(float)  # of additive positions; 0 is off
+    # Added to the patches: none | sincos_3d | sincos_2d | sincos_2d_and_time | learned.
+    config.model.positions = placeholder(str)
+    config.model.position_scale = placeholder(float)
+    config.model.time = placeholder(str)
+    # continuous | steps | steps_from_1 | up_to_999 | to_data | as_given
+    config.model.time_mlp = placeholder(str)  # sinusoids_256 | sinusoids_width | none
+    config.model.labels = placeholder(bool)
     config.model.label_scale = placeholder(float)  # of the label table at start
+    config.model.temporal_zero_init = placeholder(bool)  # of vdt's extra linear map
+    config.model.init = placeholder(str)  # xavier | truncated
+    config.model.zero_init_head = placeholder(bool)
+    config.model.final_conv = placeholder(bool)
+    config.model.learn_sigma = placeholder(bool)  # twice the channels out
     config.model.attention = placeholder(str)  # xla | chunked
     config.model.remat = placeholder(bool)
     config.model.dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
@@ -80,6 +122,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.batch_size = 256  # global: over all hosts and devices
     config.train.microbatches = 1  # gradient accumulation
     config.train.label_dropout = 0.1  # share of examples that see the null label
+    config.train.text_dropout = 0.1  # share of examples that see no text
+    config.train.given_frames = 0  # first latent frames of a clip that are given
     config.train.init_from = placeholder(str)  # RUN[@STEP]: start from its weights
     config.train.init_weights = "ema"  # ema | params of that run
     config.train.init_allow = ()  # name patterns that may differ from that run
@@ -92,7 +136,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.b2 = 0.99
     config.optimizer.eps = 1e-8
     config.optimizer.weight_decay = 0.0
-    config.optimizer.clip_norm = 1.0  # of the global gradient
+    config.optimizer.clip_norm = 1.0  # of the global gradient; 0.0 is off
+    config.optimizer.clip_from = 0  # steps before clipping begins
     config.optimizer.ema_decay = 0.9999
 
     # Devices: sizes of the mesh axes; one of them may be -1 (what is left).
@@ -118,7 +163,7 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # Defaults of `sample`.
     config.sample = ConfigDict()
-    config.sample.sampler = "euler"  # euler | heun
+    config.sample.sampler = "euler"  # euler | heun | ancestral
     config.sample.steps = 50
     config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
