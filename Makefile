@@ -30,7 +30,7 @@ demo: venv ## real clips in; a trained tiny model, sampled video and an FVD out
 	$(RUN) -m dit_jax.demo --output runs/demo
 
 test: venv ## fast tests
-	$(RUN) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile -m "$(FAST)" $(PYTEST_ARGS)
 
 test-slow: $(SLOW_VENV) ## slow tests and compiling for TPU topologies
 	$(RUN) -m pytest -m "$(SLOW)" $(PYTEST_ARGS)
