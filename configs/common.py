@@ -92,8 +92,9 @@ def get_config(argument: str = "") -> ConfigDict:
     # Added to the patches: none | sincos_3d | sincos_2d | sincos_2d_and_time | learned.
     config.model.positions = placeholder(str)
     config.model.position_scale = placeholder(float)
+    # What time becomes before its sinusoids: continuous | steps | steps_from_1 |
+    # up_to_999 | to_data | as_given.
     config.model.time = placeholder(str)
-    # continuous | steps | steps_from_1 | up_to_999 | to_data | as_given
     config.model.time_mlp = placeholder(str)  # sinusoids_256 | sinusoids_width | none
     config.model.labels = placeholder(bool)
     config.model.label_scale = placeholder(float)  # of the label table at start
