@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
     paths = arguments
     if not paths:
         raise UserError("no file was given; name golden files, such as tests/golden/*")
-    for path in paths:
-        golden.read(files.absolute(path))  # what is no case stops before the work
-    reports = {path: check(path) for path in paths}
+    # what is no case stops before the work
+    cases = {path: golden.read(files.absolute(path)) for path in paths}
+    reports = {path: check(path, case) for path, case in cases.items()}
     if FLAGS.json:
         program.say(json.dumps(reports, indent=2))
     codes = {report["code"] for report in reports.values()}
@@ -41,9 +41,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(FAILED if FAILED in codes else UNCOVERED)
 
 
-def check(path: str) -> dict:
+def check(path: str, case: golden.Case) -> dict:
     """One file: its differences and its exit code; printed unless --json."""
-    case = golden.read(files.absolute(path))
     run = networks.runner(case)
     if run is None:
         _say(f"{path}: kind {case.system!r} with {sorted(case.inputs)} is not covered")

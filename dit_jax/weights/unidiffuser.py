@@ -6,9 +6,9 @@ from typing import Any
 from dit_jax.models.image_text import NUM_TIMES
 from dit_jax.weights.design import Design
 from dit_jax.weights.dit_family import linear, norm
-from dit_jax.weights.layouts import TOKEN, patch_embedding
+from dit_jax.weights.layouts import TOKEN
 from dit_jax.weights.mapping import Rule, Rules, Split
-from dit_jax.weights.uvit import long_skips, sides
+from dit_jax.weights.uvit import entrance, long_skips, sides
 
 NUM_TYPES = 2  # rows of v1's table of data types
 
@@ -46,20 +46,8 @@ def _design(preset: str, arguments: Mapping[str, Any]) -> Design:
 def rules(design: Design) -> Rules:
     values = design.values
     _, outs = sides(values["depth"])
-    channels, side = design.latent_shape[-1], values["patch"][1]
     found: list[Rule | Split] = [
-        Rule(
-            "embedding/kernel",
-            "patch_embed.proj.weight",
-            patch_embedding(side, channels),
-        ),
-        Rule("embedding/bias", "patch_embed.proj.bias"),
-        Split(
-            "positions/extra",
-            "positions/patches",
-            "pos_embed",
-            NUM_TIMES + values["text_length"] + 1,
-        ),
+        *entrance(design, NUM_TIMES + values["text_length"] + 1),
         *linear("embed_text", "text_embed"),
         *linear("embed_clip", "clip_img_embed"),
         # norms follow the branches: norm2 the attention, norm3 the MLP

@@ -68,20 +68,8 @@ def _design(
 
 def rules(design: Design) -> Rules:
     values = design.values
-    channels, side = design.latent_shape[-1], values["patch"][1]
     found: list[Rule | Split] = [
-        Rule(
-            "embedding/kernel",
-            "patch_embed.proj.weight",
-            patch_embedding(side, channels),
-        ),
-        Rule("embedding/bias", "patch_embed.proj.bias"),
-        Split(
-            "positions/extra",
-            "positions/patches",
-            "pos_embed",
-            num_extra(values),
-        ),
+        *entrance(design, num_extra(values)),
         *_stack(design),
         *norm("head/norm", "norm"),
         *linear("head/out", "decoder_pred"),
@@ -97,6 +85,17 @@ def rules(design: Design) -> Rules:
         found.append(Rule("after/conv/kernel", "final_layer.weight", CONV))
         found.append(Rule("after/conv/bias", "final_layer.bias"))
     return found
+
+
+def entrance(design: Design, extra: int) -> list[Rule | Split]:
+    """The patch embedding, and positions of `extra` tokens and of the patches."""
+    channels, side = design.latent_shape[-1], design.values["patch"][1]
+    kernel = patch_embedding(side, channels)
+    return [
+        Rule("embedding/kernel", "patch_embed.proj.weight", kernel),
+        Rule("embedding/bias", "patch_embed.proj.bias"),
+        Split("positions/extra", "positions/patches", "pos_embed", extra),
+    ]
 
 
 def _stack(design: Design) -> list[Rule]:

@@ -72,9 +72,8 @@ class Network:
         self.rules = self.system.rules(self.design)
         self.convention = CONVENTIONS[case.system]
         fixed = tables.make(self.system.fixed, self.design)
-        for name in fixed:
-            case.params[name]  # a reference's state has its tables too
-        theirs = {name: case.params[name] for name in case.params}
+        # a reference's state has its tables too
+        theirs = {name: case.params[name] for name in {*case.params, *fixed}}
         ours = mapping.to_ours(self.rules, theirs, shapes, tuple(fixed))
         tables.check(theirs, fixed)
         self.params = jax.tree.map(jnp.asarray, ours)
