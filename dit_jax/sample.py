@@ -18,7 +18,7 @@ from absl import flags
 
 from dit_jax import program
 from dit_jax.errors import UserError
-from dit_jax.inference import generate, outputs, run_folder, wishes
+from dit_jax.inference import generate, outputs, prompts, run_folder
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import hosts, mesh
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--guidance is {FLAGS.guidance}; give a finite number")
     devices = mesh.build(data=-1, fsdp=1, context=1, tensor=1)
     run = run_folder.load(workdir, devices, step=FLAGS.step, weights=FLAGS.weights)
-    wanted = wishes.make(
+    wanted = prompts.make(
         run,
         FLAGS.num,
         labels=FLAGS.labels,

@@ -14,8 +14,8 @@ from dit_jax.data.reader import Reader
 from dit_jax.data.video import write_video
 from dit_jax.errors import DataError, UserError
 from dit_jax.inference import sheet
+from dit_jax.inference.prompts import Prompts
 from dit_jax.inference.run_folder import Run
-from dit_jax.inference.wishes import Wishes
 
 FACTS = "samples.json"
 Videos = UInt8[np.ndarray, "N F H W 3"]
@@ -25,7 +25,7 @@ def write(
     output: files.PathLike,
     run: Run,
     made: Videos | Float[np.ndarray, "N T H W C"],
-    wishes: Wishes,
+    prompts: Prompts,
     facts: dict[str, Any],
     *,
     mp4: bool,
@@ -36,12 +36,12 @@ def write(
     if (folder / FACTS).exists():  # of an earlier sampling, whose clips are no more
         for clip in folder.glob("[0-9][0-9][0-9]*_*.mp4"):
             clip.unlink()
-    words = {} if wishes.words is None else {"texts": wishes.words}
+    words = {} if prompts.words is None else {"texts": prompts.words}
     facts = facts | words | {"classes": run.classes}
     files.write_json(folder / FACTS, facts)
     kind = "latents" if run.codec is None else "videos"
     arrays = io.BytesIO()
-    held: dict[str, Any] = {kind: made, "labels": wishes.labels}
+    held: dict[str, Any] = {kind: made, "labels": prompts.labels}
     np.savez(arrays, **held, fps=np.float32(run.fps))
     files.write_bytes(folder / "samples.npz", arrays.getvalue())
     if run.codec is None:
@@ -52,13 +52,13 @@ def write(
         )
     if mp4:
         for i, video in enumerate(made):
-            write_video(folder / f"{i:03}_{_name(wishes, i)}.mp4", video, run.fps)
-    said = _write_sheet(folder, run, made, wishes, sheet_rows)
+            write_video(folder / f"{i:03}_{_name(prompts, i)}.mp4", video, run.fps)
+    said = _write_sheet(folder, run, made, prompts, sheet_rows)
     return f"{said}wrote {output}: sheet.png, samples.npz, {len(made)} clips"
 
 
 def _write_sheet(
-    folder: PurePath, run: Run, made: Videos, wishes: Wishes, num_rows: int
+    folder: PurePath, run: Run, made: Videos, prompts: Prompts, num_rows: int
 ) -> str:
     """Rows are spread over all clips, since labels may come sorted. Returns why there
     are no real clips on it, as a line, or nothing."""
@@ -66,26 +66,26 @@ def _write_sheet(
     rows = np.linspace(0, len(made) - 1, count).round().astype(int)
     blocks, said = [("sampled", made[rows])], ""
     try:
-        real = _real(run, wishes, rows)
+        real = _real(run, prompts, rows)
     except (UserError, DataError) as error:
         real, said = None, f"no real clips on the sheet: {error}\n"
     blocks += [] if real is None else [("real", real)]
-    titles = [wishes.title(row, run.classes) for row in rows]
+    titles = [prompts.title(row, run.classes) for row in rows]
     files.write_bytes(folder / "sheet.png", sheet.png(blocks, titles))
     return said
 
 
-def _real(run: Run, wishes: Wishes, rows: Int[np.ndarray, " R"]) -> Videos | None:
+def _real(run: Run, prompts: Prompts, rows: Int[np.ndarray, " R"]) -> Videos | None:
     """The clips that are gone on from, else training clips of the same labels; None
     without labels or data."""
     path = run.config.data.path
     if path is None or not files.path(path).exists():
         return None
-    given = wishes.beginnings
+    given = prompts.beginnings
     if given is not None:
         records = [given.records[row] for row in rows]
         return clips_of_records(path, records, split=given.split)
-    labels = wishes.labels[rows]
+    labels = prompts.labels[rows]
     if labels.max() >= len(run.classes):
         return None
     return clips_of_records(path, examples_of(Reader(path, "train"), labels))
@@ -102,9 +102,9 @@ def examples_of(reader: Reader, labels: Int[np.ndarray, " N"]) -> list[int]:
     return records
 
 
-def _name(wishes: Wishes, row: int) -> str:
+def _name(prompts: Prompts, row: int) -> str:
     """What a clip shows, as a part of a file name."""
-    if wishes.words is None:
-        return f"class{wishes.labels[row]}"
-    slug = re.sub(r"\W+", "-", wishes.words[row].lower())[:40].strip("-")
+    if prompts.words is None:
+        return f"class{prompts.labels[row]}"
+    slug = re.sub(r"\W+", "-", prompts.words[row].lower())[:40].strip("-")
     return slug or "no-text"

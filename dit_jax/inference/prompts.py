@@ -17,7 +17,7 @@ from dit_jax.text import Text
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
+class Prompts:
     """A row a clip. words: in plain text, and `text` as the run's encoder says them;
     None for a run that reads no text."""
 
@@ -59,8 +59,8 @@ def make(
     words: Sequence[str],
     text_path: files.PathLike | None,
     num_given: int | None,
-) -> Wishes:
-    """`num` wishes; labels and words take turns. UserError for what the run's model is
+) -> Prompts:
+    """`num` prompts; labels and words take turns. UserError for what the run's model is
     not told. labels: None is all classes, or, where there are words, none."""
     turns = texts.take_turns(words, run, num)
     given = _beginnings(run, num, num_given)
@@ -76,7 +76,7 @@ def make(
     else:
         numbers = _take_turns(["all"] if labels is None else labels, run.classes, num)
     text = None if turns is None else texts.encode(turns, run, text_path)
-    return Wishes(numbers, turns, text, given)
+    return Prompts(numbers, turns, text, given)
 
 
 def _beginnings(run: Run, num: int, num_given: int | None) -> Beginnings | None:
