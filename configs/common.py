@@ -104,7 +104,9 @@ def get_config(argument: str = "") -> ConfigDict:
     config.model.final_conv = placeholder(bool)
     config.model.learn_sigma = placeholder(bool)  # twice the channels out
     config.model.attention = placeholder(str)  # xla | chunked
-    config.model.remat = placeholder(bool)
+    # What a layer keeps for its backward pass: none (everything) | full (its input) |
+    # attention (and the attention's output) | offload (the same, on the host).
+    config.model.remat = placeholder(str)
     config.model.dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
 
     # The noise process, what the model predicts, and where the error is measured.

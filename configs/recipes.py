@@ -35,7 +35,7 @@ def spacetime(family: str, argument: str) -> ConfigDict:
     """A model that sees space and time at once, trained as `common` says."""
     patches = ("1x2x2", "1x4x4", "2x2x2")
     config = of_preset(family, argument, default="b/1x2x2", patches=patches)
-    config.model.remat = True
+    config.model.remat = "full"
     config.model.attention = "chunked"  # memory grows with tokens, not their square
     return config
 

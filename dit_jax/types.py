@@ -19,17 +19,28 @@ else:
 Attention = Callable[..., Array]
 """`(q, k, v, segment_ids or None) -> out`, see `models/attention.py`."""
 
-Constrain = Callable[[Array, tuple[str | None, ...]], Array]
-"""Places an activation on the mesh by the logical names of its dims."""
-
 DenoiseFn = Callable[[Array, Array, "Conditioning"], Array]
 """`(xt, t, conditioning) -> prediction`; knows no noise schedule."""
 
 
-def keep_placement(x: Array, dims: tuple[str | None, ...]) -> Array:
-    """The `Constrain` of a single device: leaves `x` where it is."""
-    del dims
-    return x
+class Constrain:
+    """Where the arrays of a model lie, by the logical names of their dims.
+
+    This one is a single device's: it leaves everything where it is.
+    """
+
+    def __call__(self, x: Array, dims: tuple[str | None, ...]) -> Array:
+        """An activation in its place."""
+        del dims
+        return x
+
+    def gather(self, weight: Array, dims: tuple[str | None, ...]) -> Array:
+        """A sharded weight as products need it; its gradient is sharded again."""
+        del dims
+        return weight
+
+
+keep_placement = Constrain()
 
 
 @jax.tree_util.register_dataclass

@@ -32,6 +32,7 @@ class Denoiser:
     init: Callable[[int], Any]
     num_classes: int
     reads: frozenset[str]
+    constrain: Constrain
 
     def hears(self, conditioning: Conditioning) -> Conditioning:
         """`conditioning` without labels and text that the network has no part for: a
@@ -43,11 +44,19 @@ class Denoiser:
         """Parameters -> `(xt, t, conditioning) -> prediction`."""
 
         def denoise(xt: Any, t: Any, conditioning: Conditioning) -> Any:
-            out = models.apply(self.graphdef, params, xt, t, conditioning)
+            ready = jax.tree.map(self._ready, params, self.logical_axes)
+            out = models.apply(self.graphdef, ready, xt, t, conditioning)
             # channels beyond those of the input are a learned variance
             return jax.tree.map(lambda o, x: o[..., : x.shape[-1]], out, xt)
 
         return denoise
+
+    def _ready(self, weight: Any, dims: tuple[str | None, ...]) -> Any:
+        """Weights of layers are gathered by the stack, one layer at a time, and those
+        of modulations never."""
+        if {"layers", "modulation"} & {*dims}:
+            return weight
+        return self.constrain.gather(weight, dims)
 
 
 def resolve(model: dict[str, Any]) -> dict[str, Any]:
@@ -94,4 +103,5 @@ def build(
         init=lambda seed: models.split(make(seed))[1],
         num_classes=num_classes,
         reads=abstract.reads,
+        constrain=constrain,
     )

@@ -66,7 +66,7 @@ def load(
         config.section(settings, "model"),
         latent_shape=latent_shape,
         num_classes=len(dataset["classes"]),
-        constrain=sharding.constrainer(mesh),
+        constrain=sharding.OnMesh(mesh),
     )
     checkpoints = Checkpoints(workdir)
     step = checkpoints.choose(step)

@@ -25,6 +25,7 @@ from dit_jax.models.primitives import (
     PlainNorm,
     RMSNorm,
 )
+from dit_jax.models.remat import REMATS
 from dit_jax.models.stacks import BlockFactory, LongSkips, Straight
 
 NORMS: dict[str, Callable[..., nnx.Module]] = {
@@ -168,9 +169,8 @@ def _straight(
     dtype: DTypeLike,
     constrain: types.Constrain,
 ) -> Callable[..., nnx.Module]:
-    del dtype  # it has no parameters of its own
-    scan = {"depth": values["depth"], "remat": values["remat"]}
-    return partial(Straight, phases, **scan, constrain=constrain)
+    scan = {"depth": values["depth"], "remat": REMATS[values["remat"]]}
+    return partial(Straight, phases, **scan, dtype=dtype, constrain=constrain)
 
 
 def _long_skips(
@@ -185,7 +185,7 @@ def _long_skips(
         LongSkips,
         make_block,
         depth=values["depth"],
-        remat=values["remat"],
+        remat=REMATS[values["remat"]],
         width=values["width"],
         skip_norm=SKIP_NORMS[values["block"]](values["width"]),
         kernel_init=INITS[values["init"]],
@@ -225,6 +225,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "qk_norm": QK_NORMS,
     "qk_norm_width": QK_WIDTHS,
     "positions": POSITIONS,
+    "remat": REMATS,
     "time": embeddings.TIME_SCALES,
     "time_mlp": TIMES,
     "init": INITS,

@@ -117,7 +117,7 @@ class AdaLN(nnx.Module):
         self.constrain = constrain
 
     def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
-        signal = jax.nn.silu(sum(vectors))
+        signal = _shared(jax.nn.silu(sum(vectors)), self.constrain)
         layers = jnp.einsum("bgd,ldm->lbgm", signal, self.kernel[...], precision=EXACT)
         layers = layers + self.bias[:, None, None]
         return _modulations(layers, self.head(signal), self.constrain)
@@ -147,7 +147,7 @@ class AdaLNSingle(nnx.Module):
         self.constrain = constrain
 
     def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
-        signal = jax.nn.silu(sum(vectors))
+        signal = _shared(jax.nn.silu(sum(vectors)), self.constrain)
         layers = self.shared(signal)[None] + self.table[:, None, None]
         return _modulations(layers, self.head(signal), self.constrain)
 
@@ -187,12 +187,23 @@ def _head(width: int, rngs: nnx.Rngs) -> nnx.Linear:
     )
 
 
+def _shared(
+    signal: Float[Array, "B G D"], constrain: types.Constrain
+) -> Float[Array, "B G D"]:
+    """The signals of all rows wherever a part of the modulations is computed."""
+    return constrain(signal, ("copies", None, None))
+
+
 def _modulations(
     layers: Float[Array, "L B G m"],
     head: Float[Array, "B G n"],
     constrain: types.Constrain,
 ) -> Signals:
     width = head.shape[-1] // 2
+    # first where their weights are, then to their rows: it is these small results that
+    # travel, and not the weights
+    layers = constrain(layers, ("layers", "copies", None, "modulation"))
+    head = constrain(head, ("copies", None, "modulation"))
     layers = constrain(layers, ("layers", "batch", None, None))
     head = constrain(head, ("batch", None, None))
     return Signals(

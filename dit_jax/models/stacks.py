@@ -11,13 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, DTypeLike, Float
 
 from dit_jax import types
 from dit_jax.models.primitives import XAVIER, Initializer, linear
+from dit_jax.models.remat import WEIGHT, Layer
 from dit_jax.models.scene import Scene
 
 BlockFactory = Callable[..., nnx.Module]
+Remat = Callable[[Layer], Layer]
 Modulations = Float[Array, "L B G parts D"]
 
 
@@ -26,7 +29,7 @@ class Straight(nnx.Module):
 
     phases: block factories that take turns (spatial, temporal, spatial, ...). Their
     parameters have one structure, so that what differs is only what the code does.
-    remat: recompute a block's inside in the backward pass instead of keeping it.
+    remat: what a block keeps for its backward pass, of `remat.REMATS`.
     """
 
     def __init__(
@@ -34,19 +37,22 @@ class Straight(nnx.Module):
         phases: Sequence[BlockFactory],
         *,
         depth: int,
-        remat: bool,
+        remat: Remat,
+        dtype: DTypeLike,
         constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
         self.blocks = stacked(phases[0], depth, rngs)
         self.phases = nnx.static(tuple(_structure(make) for make in phases))
         self.depth, self.remat, self.constrain = depth, remat, constrain
+        self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "B N D"], modulations: Modulations, scene: Scene
     ) -> Float[Array, "B N D"]:
         steps = [_step(p, self.remat, self.constrain, scene) for p in self.phases]
-        layers = (nnx.state(self.blocks), modulations, jnp.arange(self.depth))
+        blocks = in_dtype(self.blocks, self.dtype)
+        layers = (blocks, modulations, jnp.arange(self.depth))
         scanned = self.depth - self.depth % len(steps)
 
         def one_round(x: Array, layers: Any) -> tuple[Array, None]:
@@ -80,7 +86,7 @@ class LongSkips(nnx.Module):
         width: int,
         skip_norm: Callable[..., nnx.Module],
         kernel_init: Initializer = XAVIER,
-        remat: bool,
+        remat: Remat,
         dtype: DTypeLike,
         constrain: types.Constrain,
         rngs: nnx.Rngs,
@@ -98,6 +104,7 @@ class LongSkips(nnx.Module):
         self.structure = nnx.static(_structure(make_block))
         self.merge_structure = nnx.static(_structure(merge))
         self.depth, self.remat, self.constrain = depth, remat, constrain
+        self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "B N D"], modulations: Modulations, scene: Scene
@@ -107,7 +114,8 @@ class LongSkips(nnx.Module):
         numbers = jnp.arange(len(modulations))
 
         def layers(blocks: nnx.Module, start: int, stop: int) -> Any:
-            return nnx.state(blocks), modulations[start:stop], numbers[start:stop]
+            params = in_dtype(blocks, self.dtype)
+            return params, modulations[start:stop], numbers[start:stop]
 
         def block_in(x: Array, layer: Any) -> tuple[Array, Array]:
             x = step(x, layer)
@@ -115,6 +123,7 @@ class LongSkips(nnx.Module):
 
         def block_out(x: Array, layer: Any) -> tuple[Array, None]:
             merge, skip, layer = layer
+            merge = gathered(merge, self.constrain)
             x = nnx.merge(self.merge_structure, merge)(x, skip)
             return step(x, layer), None
 
@@ -122,7 +131,7 @@ class LongSkips(nnx.Module):
         middle = layers(self.middle, half, half + 1)
         x = step(x, _row(middle, 0))
         outs = layers(self.blocks_out, half + 1, len(modulations))
-        merges = nnx.state(self.merges)
+        merges = in_dtype(self.merges, self.dtype)
         return jax.lax.scan(block_out, x, (merges, skips[::-1], outs))[0]
 
 
@@ -166,6 +175,32 @@ def stacked(make: BlockFactory, depth: int, rngs: nnx.Rngs) -> nnx.Module:
     return build(rngs)
 
 
+def in_dtype(blocks: nnx.Module, dtype: DTypeLike) -> nnx.State:
+    """The parameters of stacked blocks with the matrices in the compute dtype.
+
+    Cast here, once and while they are sharded, what is gathered in every turn of the
+    scan is half as large for bfloat16. Vectors stay float32, as norms need them.
+    """
+
+    def cast(leaf: Array) -> Array:
+        return leaf.astype(dtype) if leaf.ndim > 2 else leaf
+
+    return jax.tree.map(cast, nnx.state(blocks))
+
+
+def gathered(params: nnx.State, constrain: types.Constrain) -> nnx.State:
+    """The parameters of one layer, brought together where they are sharded."""
+
+    def gather(variable: nnx.Variable) -> nnx.Variable:
+        _, *dims = variable.get_metadata("out_sharding")  # without "layers"
+        whole = constrain.gather(variable[...], tuple(dims))
+        return variable.replace(checkpoint_name(whole, WEIGHT))
+
+    return jax.tree.map(
+        gather, params, is_leaf=lambda node: isinstance(node, nnx.Variable)
+    )
+
+
 def _row(layers: Any, i: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[i], layers)
 
@@ -175,15 +210,15 @@ def _structure(make: BlockFactory) -> nnx.GraphDef:
 
 
 def _step(
-    structure: nnx.GraphDef, remat: bool, constrain: types.Constrain, scene: Scene
-) -> Callable[[Array, Any], Array]:
+    structure: nnx.GraphDef, remat: Remat, constrain: types.Constrain, scene: Scene
+) -> Layer:
     """One block as `(x, (parameters, modulation, number)) -> x`."""
 
     def step(x: Array, layer: Any) -> Array:
         params, modulation, number = layer
+        params = gathered(params, constrain)
         here = dataclasses.replace(scene, layer=number)
         x = nnx.merge(structure, params)(x, modulation, here)
         return constrain(x, ("batch", "tokens", "embed"))
 
-    # prevent_cse costs speed and is not needed under scan
-    return jax.checkpoint(step, prevent_cse=False) if remat else step
+    return remat(step)

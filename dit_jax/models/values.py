@@ -58,7 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "zero_init_head": True,
     "final_conv": False,
     "learn_sigma": False,  # twice the channels out; the second half is the variance
-    "remat": True,
+    "remat": "full",  # what a layer keeps for its backward pass
     "attention": "xla",
 }
 

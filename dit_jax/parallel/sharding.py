@@ -1,5 +1,6 @@
 """Logical axis names -> mesh axes: one table, checked before anything compiles."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -32,8 +33,15 @@ RULES: dict[str, tuple[str, ...] | str | None] = {
     "norm": None,
 }
 
-# An activation keeps its width whole: "embed" in RULES is for weights.
-ACTIVATION_RULES = RULES | {"embed": None}
+# An activation keeps its width whole: "embed" in RULES is for weights. "copies" are the
+# rows of a batch where fsdp shards something else.
+ACTIVATION_RULES = RULES | {"embed": None, "copies": "data"}
+
+# A weight in use is whole but for what tensor parallelism splits.
+GATHERED_RULES = {
+    name: "tensor" if "tensor" in np.atleast_1d(axes or ()) else None
+    for name, axes in RULES.items()
+}
 
 LARGE_SHARE = 0.01  # of the model: a parameter above it must not be replicated
 
@@ -70,14 +78,38 @@ def check_divides(
     return found
 
 
-def constrainer(mesh: Mesh) -> Constrain:
-    """Places activations on the mesh by the logical names of their dims."""
+@dataclasses.dataclass(frozen=True)
+class OnMesh(Constrain):
+    """Places the arrays of a model on a mesh."""
 
-    def constrain(x: Array, dims: tuple[str | None, ...]) -> Array:
-        found = check_divides(mesh, "activation", x.shape, dims, ACTIVATION_RULES)
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, found))
+    mesh: Mesh
 
-    return constrain
+    def __call__(self, x: Array, dims: tuple[str | None, ...]) -> Array:
+        found = check_divides(self.mesh, "activation", x.shape, dims, ACTIVATION_RULES)
+        return self._put(x, found)
+
+    def gather(self, weight: Array, dims: tuple[str | None, ...]) -> Array:
+        """One all-gather forward, one reduce-scatter backward, both in the weight's
+        dtype: left to itself the partitioner may copy activations instead."""
+        sharded, whole = spec(dims), spec(dims, GATHERED_RULES)
+        if sharded == whole:
+            return weight
+
+        @jax.custom_vjp
+        def gathered(weight: Array) -> Array:
+            return self._put(weight, whole)
+
+        def forward(weight: Array) -> tuple[Array, None]:
+            return gathered(weight), None
+
+        def backward(_: None, gradient: Array) -> tuple[Array]:
+            return (self._put(gradient, sharded),)
+
+        gathered.defvjp(forward, backward)
+        return gathered(weight)
+
+    def _put(self, x: Array, where: PartitionSpec) -> Array:
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, where))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

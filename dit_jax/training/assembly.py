@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import DTypeLike
 from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
@@ -25,6 +27,7 @@ from dit_jax.training import optimizer as optimizer_lib
 from dit_jax.training.objective import Objective
 from dit_jax.training.state import TrainState, init_sharded
 from dit_jax.training.step import TrainStep, make_train_step
+from dit_jax.types import Batch
 
 BATCHED = ("video",)  # the streams that a `Batch` has
 
@@ -49,6 +52,7 @@ class Assembly:
     objective: Objective
     init: Callable[[], TrainState]
     abstract_state: TrainState
+    abstract_batch: Batch
     train_step: TrainStep
     tokens_per_step: int
     flops_per_step: float
@@ -70,7 +74,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         config_lib.section(config, "model"),
         latent_shape=facts.latent_shape,
         num_classes=facts.num_classes,
-        constrain=sharding.constrainer(mesh),
+        constrain=sharding.OnMesh(mesh),
     )
     tx, schedule = _optimizer(config)
     make = functools.partial(denoiser.init, config.seed)
@@ -102,9 +106,31 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         objective=objective,
         init=init,
         abstract_state=abstract_state,
+        abstract_batch=_abstract_batch(config.train.batch_size, facts, mesh),
         train_step=jax.jit(step, donate_argnums=0, out_shardings=(placed, None)),
         tokens_per_step=config.train.batch_size * cost.num_tokens,
         flops_per_step=float(config.train.batch_size * cost.train_flops),
+    )
+
+
+def _abstract_batch(size: int, facts: LatentFacts, mesh: Mesh) -> Batch:
+    """Shapes and shardings of what the loader gives; nothing is allocated."""
+    rows = sharding.batch_sharding(mesh)
+
+    def of(shape: tuple[int, ...], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, *shape), dtype, sharding=rows)
+
+    text: dict[str, jax.ShapeDtypeStruct] = {}
+    if facts.text_shape is not None:
+        length, dims = facts.text_shape
+        text["text"] = of((length, dims), jnp.float32)
+        text["text_mask"] = of((length,), jnp.int32)
+        text["pooled"] = of((dims,), jnp.float32)
+    return Batch(
+        latents=of(facts.latent_shape, jnp.float32),
+        example_id=of((), jnp.int32),
+        label=of((), jnp.int32) if facts.num_classes else None,
+        **text,
     )
 
 

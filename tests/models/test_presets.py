@@ -11,7 +11,7 @@ NAMES = [f"{name}/1x2x2" for name in presets.PRESETS]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_resolving_resolved_values_through_json_changes_nothing(name):
-    resolved = presets.resolve(name, {"remat": False, "rope_theta": 256})
+    resolved = presets.resolve(name, {"remat": "none", "rope_theta": 256})
     again = presets.resolve(name, json.loads(json.dumps(resolved)))
     assert again == resolved
     assert None not in resolved.values()

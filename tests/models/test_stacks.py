@@ -12,6 +12,7 @@ from dit_jax.models.blocks import MLP, Block, Gated
 from dit_jax.models.patterns import SPATIAL, TEMPORAL, joint
 from dit_jax.models.positions import Rotary
 from dit_jax.models.primitives import LayerNorm, NoNorm, PlainNorm, RMSNorm
+from dit_jax.models.remat import REMATS
 from dit_jax.models.scene import Scene
 from dit_jax.models.stacks import LongSkips, Straight
 
@@ -37,14 +38,21 @@ def branches(pattern=joint):
     }
 
 
-def straight(patterns=(joint,), depth=3, remat=False, constrain=types.keep_placement):
+def straight(
+    patterns=(joint,), depth=3, remat=REMATS["none"], constrain=types.keep_placement
+):
     phases = [partial(Block, branches(pattern)) for pattern in patterns]
     return Straight(
-        phases, depth=depth, remat=remat, constrain=constrain, rngs=nnx.Rngs(0)
+        phases,
+        depth=depth,
+        remat=remat,
+        dtype="float32",
+        constrain=constrain,
+        rngs=nnx.Rngs(0),
     )
 
 
-def long_skips(depth=5, skip_norm=NoNorm, remat=False):
+def long_skips(depth=5, skip_norm=NoNorm, remat=REMATS["none"]):
     return LongSkips(
         partial(Block, branches()),
         depth=depth,
@@ -116,7 +124,8 @@ def test_every_layer_has_the_spread_of_one_layer_built_alone():
 
 @pytest.mark.parametrize("what", ["value", "gradient"])
 @pytest.mark.parametrize("make", [partial(straight, depth=5), long_skips])
-def test_remat_changes_neither_values_nor_gradients(make, what):
+@pytest.mark.parametrize("remat", ["full", "attention", "offload"])
+def test_remat_changes_neither_values_nor_gradients(remat, make, what):
     def result(remat):
         graphdef, params = nnx.split(make(remat=remat))
 
@@ -127,8 +136,8 @@ def test_remat_changes_neither_values_nor_gradients(make, what):
 
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
-        result(True),
-        result(False),
+        result(REMATS[remat]),
+        result(REMATS["none"]),
     )
 
 
@@ -140,15 +149,16 @@ def test_remat_needs_less_memory():
         lowered = jax.jit(jax.grad(total)).lower(params, jnp.ones((64, 6, 24)))
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
-    assert temporary_bytes(True) < 0.7 * temporary_bytes(False)
+    assert temporary_bytes(REMATS["full"]) < 0.7 * temporary_bytes(REMATS["none"])
 
 
 def test_the_residual_stream_is_placed_after_every_block():
     placed = []
 
-    def constrain(x, dims):
-        placed.append((x.shape, dims))
-        return x
+    class Watching(types.Constrain):
+        def __call__(self, x, dims):
+            placed.append((x.shape, dims))
+            return x
 
-    straight(constrain=constrain)(X, MODULATIONS[:3], SCENE)
+    straight(constrain=Watching())(X, MODULATIONS[:3], SCENE)
     assert ((2, 6, 24), ("batch", "tokens", "embed")) in placed

@@ -23,7 +23,7 @@ TRAIN = {
     "model.width": 32,
     "model.depth": 2,
     "model.num_heads": 2,
-    "model.remat": False,
+    "model.remat": "none",
     "optimizer.warmup_steps": 4,
     "optimizer.learning_rate": 1e-3,
     "optimizer.ema_decay": 0.9,

@@ -25,7 +25,7 @@ SHRUNK = {
     "model__num_heads": "2",
     "model__text_length": str(TEXT[0]),
     "model__text_dims": str(TEXT[1]),
-    "model__remat": "false",
+    "model__remat": "none",
     "train__batch_size": "8",
     "optimizer__learning_rate": "1e-2",
     "optimizer__warmup_steps": "0",  # or the first step would change nothing
