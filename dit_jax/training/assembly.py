@@ -120,7 +120,7 @@ def _abstract_batch(size: int, facts: LatentFacts, mesh: Mesh) -> Batch:
     def of(shape: tuple[int, ...], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((size, *shape), dtype, sharding=rows)
 
-    text: dict[str, jax.ShapeDtypeStruct] = {}
+    text: dict[str, Any] = {}
     if facts.text_shape is not None:
         length, dims = facts.text_shape
         text["text"] = of((length, dims), jnp.float32)

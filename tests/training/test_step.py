@@ -11,7 +11,8 @@ from dit_jax.training.step import bucket_sums
 MESHES = {
     "fsdp 8": {"fsdp": 8},
     "data 2 x fsdp 2 x tensor 2": {"data": 2, "fsdp": 2, "tensor": 2},
-    "fsdp 4 x context 2": {"fsdp": 4, "context": 2},
+    "data 2 x fsdp 2 x context 2": {"data": 2, "fsdp": 2, "context": 2},
+    "fsdp 2 x tensor 2 x context 2": {"fsdp": 2, "tensor": 2, "context": 2},
 }
 
 
