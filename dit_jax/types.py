@@ -6,7 +6,7 @@ width. `mask` is 1 where the model must generate and 0 where the latent is given
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, Int
@@ -18,6 +18,9 @@ else:
 
 Attention = Callable[..., Array]
 """`(q, k, v, segment_ids or None) -> out`, see `models/attention.py`."""
+
+PADDED = -(2**31)
+"""The segment of tokens that only fill up a length; no other token may have it."""
 
 DenoiseFn = Callable[[Array, Array, "Conditioning"], Array]
 """`(xt, t, conditioning) -> prediction`; knows no noise schedule."""
@@ -41,6 +44,58 @@ class Constrain:
 
 
 keep_placement = Constrain()
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """The forward and the backward pass of an attention, one apart from the other.
+
+    q, d_out [B, N, heads, head_dim] see k, v [B, M, heads, head_dim] where their
+    segments query_ids [B, N] and key_ids [B, M] are equal (both None: everywhere), and
+    M tokens may be a part of all that q sees: the backward pass is told the log-sum-exp
+    and delta = sum(out * d_out), both [B, heads, N] float32, over everything, and its
+    d_q is this part's share. Hashable, for it is a constant of compiled programs.
+    """
+
+    def forward(
+        self, q: Array, k: Array, v: Array, query_ids: Any, key_ids: Any
+    ) -> tuple[Array, Array]:
+        """out and lse; rows that see nothing have any out and an lse below -1e29."""
+
+    def backward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        query_ids: Any,
+        key_ids: Any,
+        d_out: Array,
+        lse: Array,
+        delta: Array,
+    ) -> tuple[Array, Array, Array]:
+        """d_q, d_k, d_v, float32 or the dtype of q, k, v."""
+
+
+@runtime_checkable
+class Form(Protocol):
+    """An attention function that knows what a mesh must know of it.
+
+    passes: what a ring calls for every part of the keys; None if they cannot be had.
+    splits: whether XLA can split it over batch and heads without being told.
+    """
+
+    passes: Passes | None
+    splits: bool
+
+    def on(self, device: jax.Device) -> "Form":
+        """The form for this kind of device; UserError if it does not run there."""
+
+    def over(self, passes: Passes) -> Attention:
+        """The attention function, with its gradient, of other passes."""
+
+    def __call__(
+        self, q: Array, k: Array, v: Array, segment_ids: Any = None
+    ) -> Array: ...
 
 
 @jax.tree_util.register_dataclass

@@ -16,7 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
-from dit_jax.models.chunked import HIDDEN, chunked
+from dit_jax.models.chunked import HIDDEN, Chunks
+from dit_jax.models.forms import Form, of_passes
 from dit_jax.models.patterns import Pattern
 from dit_jax.models.positions import Triple
 from dit_jax.models.primitives import XAVIER, Initializer, linear
@@ -42,7 +43,14 @@ def xla(
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 
 
-ATTENTIONS: dict[str, types.Attention] = {"xla": xla, "chunked": chunked}
+ATTENTIONS: dict[str, Form] = {
+    form.name: form
+    for form in (
+        # a ring visits the keys in parts, and these are the passes for a part
+        Form("xla", xla, passes=Chunks(), splits=True),
+        of_passes("chunked", Chunks()),
+    )
+}
 
 
 class SelfAttention(nnx.Module):

@@ -8,10 +8,15 @@ softmax: arXiv:1805.02867; the backward pass: arXiv:2205.14135, appendix B.
 Inside, arrays are blocks of heads-first tensors: [blocks, B, heads, block, head_dim].
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int
+
+from dit_jax.models.passes import attend
+from dit_jax.types import PADDED
 
 # Finite: a fully hidden block gives exp(0) under a maximum of HIDDEN, which the first
 # visible block multiplies by exp(HIDDEN - m) = 0; infinities would give NaN here.
@@ -31,29 +36,86 @@ def chunked(
 
     Any length: the last block is padded with tokens of a segment of their own.
     """
-    length = q.shape[1]
-    block = min(block, length)
-    padding = -length % block
-    if padding and segment_ids is None:
-        segment_ids = jnp.zeros(q.shape[:2], jnp.int32)
-    if segment_ids is not None:
-        ids = jnp.pad(segment_ids, ((0, 0), (0, padding)), constant_values=-1)
-        segment_ids = rearrange(ids, "B (n b) -> n B b", b=block)
-    out = _attend(*(_to_blocks(x, block, padding) for x in (q, k, v)), segment_ids)
-    return rearrange(out, "n B heads b d -> B (n b) heads d")[:, :length]
+    return attend(Chunks(block), q, k, v, segment_ids)
 
 
-def _to_blocks(x: Array, block: int, padding: int) -> Array:
-    padded = jnp.pad(x, ((0, 0), (0, padding), (0, 0), (0, 0)))
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """The passes of `chunked`, in blocks of `block` queries and keys."""
+
+    block: int = BLOCK
+
+    def forward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        query_ids: Array | None,
+        key_ids: Array | None,
+    ) -> tuple[Array, Array]:
+        length = q.shape[1]
+        queries, keys = self._cut(q, k, v, query_ids, key_ids)
+        out, lse = _forward(queries, keys)
+        out = rearrange(out, "n B heads b d -> B (n b) heads d")[:, :length]
+        return out, rearrange(lse, "n B heads b -> B heads (n b)")[..., :length]
+
+    def backward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        query_ids: Array | None,
+        key_ids: Array | None,
+        d_out: Array,
+        lse: Array,
+        delta: Array,
+    ) -> tuple[Array, Array, Array]:
+        queries, keys = self._cut(q, k, v, query_ids, key_ids)
+        size = queries[0].shape[-2]
+        d_out = _to_blocks(d_out, size)
+        lse, delta = (_rows_to_blocks(x, size) for x in (lse, delta))
+        d_q, d_k, d_v = _backward((*queries, d_out, lse, delta), keys)
+        back = "n B heads b d -> B (n b) heads d"
+        d_k, d_v = (rearrange(x, back)[:, : k.shape[1]] for x in (d_k, d_v))
+        return rearrange(d_q, back)[:, : q.shape[1]], d_k, d_v
+
+    def _cut(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        query_ids: Array | None,
+        key_ids: Array | None,
+    ) -> tuple[tuple, tuple]:
+        """Blocks of (q, ids) and of (k, v, ids)."""
+        sizes = [min(self.block, x.shape[1]) for x in (q, k)]
+        if query_ids is None and k.shape[1] % sizes[1]:
+            query_ids, key_ids = (jnp.zeros(x.shape[:2], jnp.int32) for x in (q, k))
+        ids = (
+            None if x is None else _ids_to_blocks(x, size)
+            for x, size in zip((query_ids, key_ids), sizes, strict=True)
+        )
+        queries = (_to_blocks(q, sizes[0]), next(ids))
+        return queries, (_to_blocks(k, sizes[1]), _to_blocks(v, sizes[1]), next(ids))
+
+
+def _to_blocks(x: Array, block: int) -> Array:
+    padded = jnp.pad(x, ((0, 0), (0, -x.shape[1] % block), (0, 0), (0, 0)))
     return rearrange(padded, "B (n b) heads d -> n B heads b d", b=block)
 
 
-@jax.custom_vjp
-def _attend(q: Array, k: Array, v: Array, ids: Array | None) -> Array:
-    return _forward(q, k, v, ids)[0]
+def _ids_to_blocks(ids: Array, block: int) -> Array:
+    padding = ((0, 0), (0, -ids.shape[1] % block))
+    ids = jnp.pad(ids, padding, constant_values=PADDED)
+    return rearrange(ids, "B (n b) -> n B b", b=block)
 
 
-def _forward(q: Array, k: Array, v: Array, ids: Array | None) -> tuple[Array, Array]:
+def _rows_to_blocks(x: Array, block: int) -> Array:
+    padded = jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % block)))
+    return rearrange(padded, "B heads (n b) -> n B heads b", b=block)
+
+
+def _forward(queries: tuple, keys: tuple) -> tuple[Array, Array]:
     """Blocks of the output and of the log-sum-exp."""
 
     def one_query_block(query: tuple[Array, Array | None]) -> tuple[Array, Array]:
@@ -68,22 +130,16 @@ def _forward(q: Array, k: Array, v: Array, ids: Array | None) -> tuple[Array, Ar
 
         rows = query[0].shape[:-1]
         start = (jnp.zeros(query[0].shape), jnp.zeros(rows), jnp.full(rows, HIDDEN))
-        (total, sums, top), _ = jax.lax.scan(visit, start, (k, v, ids))
-        return (total / sums[..., None]).astype(q.dtype), top + jnp.log(sums)
+        (total, sums, top), _ = jax.lax.scan(visit, start, keys)
+        out = (total / sums[..., None]).astype(query[0].dtype)
+        return out, top + jnp.log(sums)
 
-    return jax.lax.map(one_query_block, (q, ids))
-
-
-def _save(q: Array, k: Array, v: Array, ids: Array | None) -> tuple[Array, tuple]:
-    out, lse = _forward(q, k, v, ids)
-    return out, (q, k, v, ids, out, lse)
+    return jax.lax.map(one_query_block, queries)
 
 
-def _backward(saved: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
-    q, k, v, ids, out, lse = saved
-    scale = q.shape[-1] ** -0.5
-    # float32: the sum of d_out * out cancels against p in every score's gradient
-    delta = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)
+def _backward(queries: tuple, keys: tuple) -> tuple[Array, Array, Array]:
+    """Blocks of d_q, d_k and d_v, float32; queries: (q, ids, d_out, lse, delta)."""
+    scale = queries[0].shape[-1] ** -0.5
 
     def one_key_block(d_q: Array, key: tuple) -> tuple[Array, tuple[Array, Array]]:
         key_block, value_block, key_ids = key
@@ -101,14 +157,11 @@ def _backward(saved: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
             return (d_k, d_v), _dot("bhqk,bhkd->bhqd", d_scores, key_block)
 
         start = (jnp.zeros(key_block.shape), jnp.zeros(key_block.shape))
-        d_kv, d_q_parts = jax.lax.scan(visit, start, (q, ids, d_out, lse, delta))
+        d_kv, d_q_parts = jax.lax.scan(visit, start, queries)
         return d_q + d_q_parts, d_kv
 
-    d_q, (d_k, d_v) = jax.lax.scan(one_key_block, jnp.zeros(q.shape), (k, v, ids))
-    return d_q.astype(q.dtype), d_k.astype(k.dtype), d_v.astype(v.dtype), None
-
-
-_attend.defvjp(_save, _backward)
+    d_q, (d_k, d_v) = jax.lax.scan(one_key_block, jnp.zeros(queries[0].shape), keys)
+    return d_q, d_k, d_v
 
 
 def _scores(

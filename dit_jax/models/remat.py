@@ -18,19 +18,19 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
+from dit_jax.models.passes import SAVED_LSE, SAVED_OUT
+
 Layer = Callable[[Array, Any], Array]
 
 INPUT = "layer_input"
 WEIGHT = "gathered_weight"
-OUT = "attention_out"
-LSE = "attention_lse"
 
 # A gathered weight is never kept: the layers' together would be the whole model.
 _keep = jax.checkpoint_policies.save_anything_except_these_names(WEIGHT)
-_save = jax.checkpoint_policies.save_only_these_names(OUT, LSE)
+_save = jax.checkpoint_policies.save_only_these_names(SAVED_OUT, SAVED_LSE)
 _offload = jax.checkpoint_policies.save_and_offload_only_these_names(
-    names_which_can_be_saved=[LSE],
-    names_which_can_be_offloaded=[INPUT, OUT],
+    names_which_can_be_saved=[SAVED_LSE],
+    names_which_can_be_offloaded=[INPUT, SAVED_OUT],
     offload_src="device",
     offload_dst="pinned_host",
 )

@@ -1,0 +1,65 @@
+"""A form: an attention function of one device, with what a mesh must know of it."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from dit_jax import types
+from dit_jax.errors import UserError
+from dit_jax.models.passes import attend
+
+EVERYWHERE = ("cpu", "gpu", "tpu")
+
+
+def _as_it_is(form: "Form", device: jax.Device) -> "Form":
+    del device
+    return form
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The attention `function`, called `name` in a config.
+
+    passes, splits: see `types.Form`. platforms: the kinds of devices that it runs on.
+    fit: `(form, device) -> the form with that chip's numbers`.
+    """
+
+    name: str
+    function: types.Attention
+    passes: types.Passes | None = None
+    splits: bool = False
+    platforms: tuple[str, ...] = EVERYWHERE
+    fit: Callable[["Form", jax.Device], "Form"] = _as_it_is
+
+    def __call__(
+        self,
+        q: Float[Array, "B N heads head_dim"],
+        k: Float[Array, "B N heads head_dim"],
+        v: Float[Array, "B N heads head_dim"],
+        segment_ids: Int[Array, "B N"] | None = None,
+    ) -> Float[Array, "B N heads head_dim"]:
+        return self.function(q, k, v, segment_ids)
+
+    def on(self, device: jax.Device) -> "Form":
+        """The form for `device`, which need not be here. UserError if it cannot run."""
+        if device.platform not in self.platforms:
+            others = "chunked or xla" if self.name != "chunked" else "xla"
+            raise UserError(
+                f"model.attention is {self.name!r}, which runs on "
+                f"{' and '.join(self.platforms)} only, but the mesh is of "
+                f"{device.platform} devices ({device.device_kind}); change "
+                f"model.attention to {others}"
+            )
+        return self.fit(self, device)
+
+    def over(self, passes: types.Passes) -> types.Attention:
+        """The differentiable attention function of other passes."""
+        return partial(attend, passes)
+
+
+def of_passes(name: str, passes: types.Passes, **facts) -> Form:
+    """The form whose function is that of its passes."""
+    return Form(name, partial(attend, passes), passes, **facts)
