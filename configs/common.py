@@ -146,12 +146,16 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.clip_from = 0  # steps before clipping begins
     config.optimizer.ema_decay = 0.9999
 
-    # Devices: sizes of the mesh axes; one of them may be -1 (what is left).
+    # Devices: sizes of the mesh axes in a slice (TPU) or on hosts that fast links join;
+    # one of them may be -1 (what is left).
     config.mesh = ConfigDict()
     config.mesh.data = 1
     config.mesh.fsdp = -1
     config.mesh.context = 1
     config.mesh.tensor = 1
+    config.mesh.dcn_data = 1  # slices that data runs over; 2 slices: 2
+    config.mesh.dcn_fsdp = 1  # slices that fsdp runs over, besides
+    config.mesh.devices = placeholder(int)  # how many there must be; None: any number
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000
