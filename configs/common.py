@@ -132,23 +132,32 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.init_allow = ()  # name patterns that may differ from that run
 
     config.optimizer = ConfigDict()
-    config.optimizer.learning_rate = 1e-4
+    config.optimizer.name = "adamw"  # adamw | adafactor | lion | muon
+    config.optimizer.learning_rate = 1e-4  # adafactor: relative, try 1e-2
+    config.optimizer.schedule = "cosine"  # constant | cosine | wsd
     config.optimizer.warmup_steps = 1000
-    config.optimizer.final_share = 0.0  # cosine falls to this share of the peak
-    config.optimizer.b1 = 0.9
-    config.optimizer.b2 = 0.99
-    config.optimizer.eps = 1e-8
-    config.optimizer.weight_decay = 0.0
+    config.optimizer.final_share = 0.0  # of the peak, where cosine and wsd end
+    config.optimizer.decay_share = 0.2  # of all steps, the last, over which wsd falls
+    config.optimizer.b1 = 0.9  # adamw, lion, and muon outside of the layers' kernels
+    config.optimizer.b2 = 0.99  # as b1
+    config.optimizer.eps = 1e-8  # adamw, and muon outside of the layers' kernels
+    config.optimizer.momentum = 0.95  # muon, of the layers' kernels
+    config.optimizer.weight_decay = 0.0  # of kernels, times the learning rate
     config.optimizer.clip_norm = 1.0  # of the global gradient; 0.0 is off
+    config.optimizer.block_clip_norm = 0.0  # of each layer, before clip_norm; 0.0: off
     config.optimizer.clip_from = 0  # steps before clipping begins
     config.optimizer.ema_decay = 0.9999
 
-    # Devices: sizes of the mesh axes; one of them may be -1 (what is left).
+    # Devices: sizes of the mesh axes in a slice (TPU) or on hosts that fast links join;
+    # one of them may be -1 (what is left).
     config.mesh = ConfigDict()
     config.mesh.data = 1
     config.mesh.fsdp = -1
     config.mesh.context = 1
     config.mesh.tensor = 1
+    config.mesh.dcn_data = 1  # slices that data runs over; 2 slices: 2
+    config.mesh.dcn_fsdp = 1  # slices that fsdp runs over, besides
+    config.mesh.devices = placeholder(int)  # how many there must be; None: any number
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000

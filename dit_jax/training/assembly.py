@@ -23,8 +23,9 @@ from dit_jax.inference.denoiser import Denoiser
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
 from dit_jax.parallel import sharding
-from dit_jax.training import optimizer as optimizer_lib
+from dit_jax.training import clipping, schedules
 from dit_jax.training.objective import Objective
+from dit_jax.training.optimizers import OPTIMIZERS, Settings
 from dit_jax.training.state import TrainState, init_sharded
 from dit_jax.training.step import TrainStep, make_train_step
 from dit_jax.types import Batch
@@ -76,7 +77,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         num_classes=facts.num_classes,
         constrain=sharding.OnMesh(mesh),
     )
-    tx, schedule = _optimizer(config)
+    tx, schedule = _optimizer(config, denoiser.logical_axes)
     make = functools.partial(denoiser.init, config.seed)
     init, abstract_state = init_sharded(make, denoiser.logical_axes, tx, mesh)
     objective = _objective(config, facts, denoiser)
@@ -168,6 +169,7 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
         "optimizer.ema_decay": config.optimizer.ema_decay,
         "optimizer.b1": config.optimizer.b1,
         "optimizer.b2": config.optimizer.b2,
+        "optimizer.momentum": config.optimizer.momentum,
     }.items():
         if not 0 <= share < 1:
             raise UserError(f"{key} is {share}; give a value in [0, 1)")
@@ -256,24 +258,37 @@ def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Object
     )
 
 
-def _optimizer(config: Config) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def _optimizer(
+    config: Config, logical_axes: Any
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     settings = config.optimizer
-    schedule = optimizer_lib.learning_rate(
+    make = choose(OPTIMIZERS, settings.name, "optimizer.name")
+    schedule = schedules.learning_rate(
+        settings.schedule,
         peak=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
         num_steps=config.train.num_steps,
+        warmup_steps=settings.warmup_steps,
         final_share=settings.final_share,
+        decay_share=settings.decay_share,
     )
-    tx = optimizer_lib.adamw(
-        schedule,
-        b1=settings.b1,
-        b2=settings.b2,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
+    clip = clipping.clipping(
         clip_norm=settings.clip_norm,
+        block_clip_norm=settings.block_clip_norm,
         clip_from=settings.clip_from,
+        logical_axes=logical_axes,
     )
-    return tx, schedule
+    optimizer = make(
+        Settings(
+            schedule,
+            logical_axes,
+            b1=settings.b1,
+            b2=settings.b2,
+            eps=settings.eps,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+    )
+    return optax.chain(clip, optimizer), schedule
 
 
 def _place_microbatches(mesh: Mesh, parts: Any) -> Any:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.parallel import sharding
+from dit_jax.training import placement
 
 
 @jax.tree_util.register_dataclass
@@ -44,16 +45,14 @@ def shardings(
     mesh: Mesh,
 ) -> TrainState:
     """Moments and EMA lie where their parameters lie; counters are replicated."""
-    whole = sharding.replicated(mesh)
-    moments = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, placed: placed,
-        abstract.opt_state,
-        param_shardings,
-        transform_non_params=lambda _: whole,
+    moments = placement.opt_shardings(
+        abstract.opt_state, abstract.params, param_shardings, optimizer, mesh
     )
     return TrainState(
-        step=whole, params=param_shardings, opt_state=moments, ema=param_shardings
+        step=sharding.replicated(mesh),
+        params=param_shardings,
+        opt_state=moments,
+        ema=param_shardings,
     )
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from dit_jax.training.ema import ema_update
 from dit_jax.training.objective import Draws, Objective
-from dit_jax.training.optimizer import ema_update
 from dit_jax.training.state import TrainState
 from dit_jax.types import Batch, DenoiseFn
 

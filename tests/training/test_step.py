@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dit_jax.training.optimizer import ema_update
+from dit_jax.training.ema import ema_update
 from dit_jax.training.step import bucket_sums
 
 MESHES = {
