@@ -173,6 +173,11 @@ def get_config(argument: str = "") -> ConfigDict:
     config.validation.num_examples = 256  # at most; fixed examples, noise and times
     config.validation.batch_size = 32
 
+    # What `plan` must know of the data; a manifest is read where data.path is set.
+    config.plan = ConfigDict()
+    config.plan.latent_shape = placeholder(tuple)  # (T, H, W, C) of a clip's latents
+    config.plan.num_classes = 0  # 0: no labels
+
     # Defaults of `sample`.
     config.sample = ConfigDict()
     config.sample.sampler = "euler"  # euler | heun | ancestral

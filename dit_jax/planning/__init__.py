@@ -1,1 +1,1 @@
-"""What a run costs before it runs: FLOPs, memory, communication, time."""
+"""What a training costs on a machine that is not here, before one is rented."""

@@ -24,6 +24,7 @@ FREE = (
     "checkpoint.",
     "log.",
     "sample.",
+    "plan.",
     "prepare.",
     "codec.",
     "text.",

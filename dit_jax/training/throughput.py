@@ -8,23 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-T = TypeVar("T")
+from dit_jax.parallel import chips
 
-# Dense bfloat16 FLOP/s of one JAX device, from the vendors' pages. A v7x chip is two.
-PEAK_BF16 = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "TPU7x": 1153.5e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA B200": 2250e12,
-}
+T = TypeVar("T")
 
 
 def peak(mesh: Mesh) -> tuple[float, str]:
@@ -34,8 +20,9 @@ def peak(mesh: Mesh) -> tuple[float, str]:
     float32 matmul reaches on these devices, measured now.
     """
     kind = mesh.devices.flat[0].device_kind
-    if kind in PEAK_BF16:
-        return PEAK_BF16[kind] * mesh.size, f"bf16 peak of {mesh.size} x {kind}"
+    chip = chips.of_kind(kind)
+    if chip is not None:
+        return chip.bf16_flops * mesh.size, f"bf16 peak of {mesh.size} x {kind}"
     name = f"measured float32 matmul of {mesh.size} x {kind}"
     return measured_matmul(mesh), name
 

@@ -1,0 +1,82 @@
+"""How a model is trained: what decides memory and work beside model and mesh."""
+
+import dataclasses
+
+from dit_jax.errors import choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Remat:
+    """What a layer keeps for its backward pass, in numbers of the compute dtype a
+    token: `widths` times D plus `hiddens` times F; and `lse`, one float32 a head.
+
+    linear, scores: how often the backward pass computes forward products again.
+    exchanges: how many of q, k, v and the output travel again for it.
+    host: what is kept lies in the host's memory.
+    """
+
+    widths: int
+    hiddens: int
+    lse: bool
+    linear: int
+    scores: int
+    exchanges: int
+    host: bool = False
+
+
+REMATS: dict[str, Remat] = {
+    # the stream twice, each branch's normed input and output, q, k, v, q and k normed,
+    # the attention's output; the MLP's hidden numbers before and after GELU
+    "none": Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0),
+    "full": Remat(widths=1, hiddens=0, lse=False, linear=1, scores=1, exchanges=4),
+    "attention": Remat(widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=3),
+    "offload": Remat(
+        widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=3, host=True
+    ),
+}
+INSIDE = REMATS["none"]  # what a layer holds while its backward pass runs
+
+# Bytes of float32 state a parameter, beside parameter and EMA. Adafactor keeps sums
+# over rows and columns, Muon one momentum for each matrix, which nearly all are.
+OPTIMIZER_BYTES = {"adamw": 8, "muon": 4, "lion": 4, "adafactor": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """dtype: what the model computes in. attention: its form, as `model.attention`."""
+
+    batch_size: int
+    num_steps: int
+    microbatches: int = 1
+    remat: str = "full"
+    optimizer: str = "adamw"
+    attention: str = "chunked"
+    dtype: str = "bfloat16"
+    ema: bool = True
+
+    @property
+    def policy(self) -> Remat:
+        return choose(REMATS, self.remat, "model.remat")
+
+    @property
+    def compute_bytes(self) -> int:
+        return {"bfloat16": 2, "float32": 4}[self.dtype]
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the optimizer, a parameter."""
+        return choose(OPTIMIZER_BYTES, self.optimizer, "optimizer.name")
+
+    def describe(self) -> str:
+        return (
+            f"batch {self.batch_size} in {self.microbatches} part(s), remat "
+            f"{self.remat}, {self.optimizer}, attention {self.attention}, {self.dtype}"
+        )
+
+
+def remat_name(value: bool | str) -> str:
+    """The policy of a `model.remat` value: true is full, false is none."""
+    if isinstance(value, bool):
+        return "full" if value else "none"
+    choose(REMATS, value, "model.remat")
+    return value
