@@ -30,6 +30,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.prepare.split_cuts = True  # clips never cross a cut
     config.prepare.min_seconds = 0.0  # shorter shots are left out
     config.prepare.label = "shot"  # shot | source | folder | one | none
+    config.prepare.store = "array_record"  # array_record | zarr (for buckets)
     config.prepare.records_per_shard = 1024
     config.prepare.latent_dtype = "float32"  # float32 | bfloat16
     config.prepare.text = "none"  # none | minilm: encodes VIDEO.txt beside a video

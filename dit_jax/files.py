@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+from dit_jax import buckets
 from dit_jax.errors import DataError, StorageError, UserError
 
 PathLike = str | os.PathLike[str]
@@ -42,16 +43,52 @@ def append_line(name: PathLike, line: str) -> None:
         raise storage_error(error, name) from error
 
 
+def exists(name: PathLike) -> bool:
+    url = _bucket_url(name)
+    return path(name).exists() if url is None else buckets.exists(url)
+
+
 def require(name: PathLike, what: str, remedy: str) -> epath.Path:
     """The path, or one sentence that says what is missing and what to do."""
-    found = path(name)
-    if not found.exists():
+    if not exists(name):
         raise UserError(f"{what} {os.fspath(name)!r} does not exist; {remedy}")
-    return found
+    return path(name)
+
+
+def children(folder: PathLike) -> list[str]:
+    """Names of what lies in a folder, sorted; none when there is no such folder."""
+    url = _bucket_url(folder)
+    if url is not None:
+        return buckets.names(url)
+    found = path(folder)
+    return sorted(child.name for child in found.iterdir()) if found.exists() else []
+
+
+def remove(name: PathLike) -> None:
+    """Deletes a file, or a folder with all that is in it, if it is there."""
+    url = _bucket_url(name)
+    if url is not None:
+        buckets.remove(url)
+    elif path(name).is_dir():
+        path(name).rmtree()
+    else:
+        path(name).unlink(missing_ok=True)
 
 
 def read_bytes(name: PathLike) -> bytes:
-    return path(name).read_bytes()
+    url = _bucket_url(name)
+    data = path(name).read_bytes() if url is None else buckets.read(url)
+    if data is None:
+        raise FileNotFoundError(f"{url!r} does not exist")
+    return data
+
+
+def sizes(wanted: Mapping[str, int]) -> dict[str, int | str | None]:
+    """Bytes of each file, None of a missing one. The value tells what to expect: of an
+    object in a bucket that is shorter we only learn that it has "fewer"."""
+    remote = {name: size for name, size in wanted.items() if buckets.is_bucket(name)}
+    local = {name: _size(name) for name in wanted if name not in remote}
+    return local | buckets.sizes(remote)
 
 
 def read_json(name: PathLike) -> Any:
@@ -67,6 +104,10 @@ def read_json(name: PathLike) -> Any:
 
 def write_bytes(name: PathLike, data: bytes) -> None:
     """Atomic: temp + fsync + rename locally, a single-object put remotely."""
+    url = _bucket_url(name)
+    if url is not None:
+        buckets.write(url, data)
+        return
     target = path(name)
     make_folder(target.parent)
     if not is_local(name):
@@ -93,8 +134,11 @@ def write_json(name: PathLike, value: Any) -> None:
 
 
 def make_folder(name: PathLike) -> epath.Path:
-    """Creates a folder with its parents; a file in the way is named."""
+    """Creates a folder with its parents, where there are folders; a file in the way is
+    named."""
     folder = path(name)
+    if _bucket_url(name) is not None:
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -142,6 +186,20 @@ def sha256(name: PathLike) -> str:
 
 
 def pieces(name: PathLike, size: int = 1 << 20) -> Iterator[bytes]:
+    url = _bucket_url(name)
+    if url is not None:
+        yield from buckets.pieces(url)
+        return
     with path(name).open("rb") as file:
         while piece := file.read(size):
             yield piece
+
+
+def _bucket_url(name: PathLike) -> str | None:
+    """The URL of what lies in a bucket that we reach ourselves."""
+    url = os.fspath(name)
+    return url if buckets.is_bucket(url) else None
+
+
+def _size(name: str) -> int | None:
+    return path(name).stat().length if path(name).exists() else None

@@ -4,6 +4,7 @@ python -m dit_jax.prepare --config configs/demo.py --output runs/demo/data
 
 Decodes every video once, finds the shots, fits the codec (or loads `codec.path`),
 encodes windows of frames, and writes shards, codec/ and, last of all, manifest.json.
+With `--store zarr` the output may be a bucket's, s3://BUCKET/NAME or gs://BUCKET/NAME.
 A finished dataset of the same settings is left alone. With `prepare.text=minilm` every
 video has a caption beside it (dog.txt for dog.mp4), which is stored encoded.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import flags
 
 from dit_jax import codecs, files, program, text
 from dit_jax import config as config_lib
@@ -27,8 +29,11 @@ from dit_jax.data.manifest import Manifest, SourceEntry
 from dit_jax.data.sources import captions, clips, collection, labels, videos
 from dit_jax.data.sources.clips import ClipSettings
 from dit_jax.data.sources.collection import Collection
+from dit_jax.data.stores import choose_store
 from dit_jax.errors import UserError
 from dit_jax.text import Captions
+
+flags.DEFINE_string("store", None, "array_record or zarr; sets prepare.store.")
 
 
 def main(arguments: list[str]) -> None:
@@ -38,7 +43,10 @@ def main(arguments: list[str]) -> None:
             "prepare runs as one process; leave out --num_processes, --process_id and "
             "--coordinator_address"
         )
-    prepare(program.config(), program.require_flag("output"))
+    config = program.config()
+    if program.FLAGS.store is not None:
+        config = config_lib.override(config, {"prepare.store": program.FLAGS.store})
+    prepare(config, program.require_flag("output"))
 
 
 def prepare(config: config_lib.ConfigDict, output: str) -> Manifest:
@@ -55,13 +63,14 @@ def prepare(config: config_lib.ConfigDict, output: str) -> Manifest:
         settings.require_blocks(codec.spec.compression)
     records.require_latent_dtype(storage["latent_dtype"])
     writer.require_records_per_shard(storage["records_per_shard"])
+    choose_store(storage["store"], output)
     text.require_name(storage["text"])
     sources, excluded = collection.find_sources(settings)
     hashes = {source.origin: files.sha256(source.path) for source in sources}
     told = _captions(storage, config.text.path, sources)
     identity = _identity(section, codec_settings, codec, hashes, told)
     if manifest_lib.exists(output):
-        return _finished(output, identity)
+        return _finished(output, identity, storage["store"])
     writer.require_vacant(output)
     started = time.monotonic()
     program.say(
@@ -92,9 +101,9 @@ def _identity(
     hashes: dict[str, str],
     told: Captions | None,
 ) -> dict[str, Any]:
-    """Everything that decides the content of the dataset, as plain JSON."""
+    """Everything that decides the records of the dataset, as plain JSON."""
     value = {
-        "prepare": section,
+        "prepare": {key: value for key, value in section.items() if key != "store"},
         "codec": codec_settings if codec is None else {"sha256": codec.spec.sha256},
         "sources": hashes,
         "text": None if told is None else told.to_json(),
@@ -111,10 +120,13 @@ def _captions(
     return Captions(encoder, captions.read(sources))
 
 
-def _finished(output: str, identity: dict[str, Any]) -> Manifest:
+def _finished(output: str, identity: dict[str, Any], store: str) -> Manifest:
     """The manifest of a dataset that is there; UserError when it is another one."""
     manifest = manifest_lib.read(output)
-    differing = config_lib.differences(manifest.settings, identity)
+    differing = config_lib.differences(
+        manifest.settings | {"prepare.store": manifest.store},
+        identity | {"prepare.store": store},
+    )
     if differing:
         key, (found, wanted) = next(iter(differing.items()))
         raise UserError(
@@ -156,7 +168,9 @@ def _write(
         fields |= records.text_fields(spec.length, spec.dims)
     _require_space(found, fields, output)
     with writer.Writer(
-        output, records_per_shard=storage["records_per_shard"]
+        output,
+        records_per_shard=storage["records_per_shard"],
+        store=storage["store"],
     ) as dataset:
         for split, record in _records(found, codec, numbers, told):
             dataset.add(split, records.pack(record, fields))
@@ -171,6 +185,7 @@ def _write(
         sources=tuple(_source_entry(item, hashes, told) for item in found.decoded),
         shards=shards,
         settings=identity,
+        store=storage["store"],
     )
     writer.commit(output, manifest)
     return manifest

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "dit_jax"
 # line do not import each other. Any other top-level file is a program.
 FLOORS = (
     {"errors", "types"},
+    {"buckets"},
     {"rng", "files", "codec_spec"},
     {"config", "checkpoints"},
     {"models", "diffusion", "codecs", "text", "data", "parallel"},

@@ -179,7 +179,7 @@ def _epoch(reader: Reader, repeats: Sequence[int]) -> Sequence[int]:
     require_repeats(repeats, reader.manifest)
     if not repeats:
         return range(len(reader))
-    sources = [int(reader[i]["source"]) for i in range(len(reader))]
+    sources = [int(source) for source in reader.column("source")]
     return order.epoch(sources, repeats)
 
 

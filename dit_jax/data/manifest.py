@@ -14,12 +14,13 @@ from dit_jax.errors import DataError
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+FIRST_STORE = "array_record"  # of manifests that name none
 REMEDY = "make it anew with python -m dit_jax.prepare"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One ArrayRecord file of a split."""
+    """One file (or object) of records of a split, `file` by its name in the folder."""
 
     file: str
     split: str
@@ -54,7 +55,8 @@ class SourceEntry:
 class Manifest:
     """fps: of most clips (records have their own). fields: of every record. settings:
     all that decided the content; the same settings make the same dataset.
-    text_encoder: of the records' text, None where they have none."""
+    text_encoder: of the records' text, None where they have none. store: what the
+    shards are."""
 
     codec: CodecSpec
     text_encoder: dict[str, Any] | None
@@ -64,6 +66,7 @@ class Manifest:
     sources: tuple[SourceEntry, ...]
     shards: tuple[Shard, ...]
     settings: dict[str, Any]
+    store: str = FIRST_STORE
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -97,7 +100,9 @@ class Manifest:
 
     def _content(self) -> dict[str, Any]:
         latents = self.fields[LATENTS].to_json()
-        return {
+        # Left out where it says nothing new: so old datasets keep their fingerprints.
+        store = {} if self.store == FIRST_STORE else {"store": self.store}
+        return store | {
             "format_version": FORMAT_VERSION,
             "codec": self.codec.to_json(),
             "text_encoder": self.text_encoder,
@@ -122,11 +127,12 @@ class Manifest:
             sources=tuple(_source_entry(entry) for entry in value["sources"]),
             shards=tuple(Shard(**shard) for shard in value["shards"]),
             settings=value["settings"],
+            store=value.get("store", FIRST_STORE),
         )
 
 
 def exists(folder: files.PathLike) -> bool:
-    return (files.path(folder) / MANIFEST).exists()
+    return files.exists(files.path(folder) / MANIFEST)
 
 
 def write(folder: files.PathLike, manifest: Manifest) -> None:

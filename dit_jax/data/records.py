@@ -85,6 +85,11 @@ def pack(record: Mapping[str, Any], fields: Fields) -> bytes:
     return safetensors.numpy.save(tensors)
 
 
+def num_bytes(fields: Fields) -> int:
+    """The length of a record of this table; all of them are as long."""
+    return len(pack({n: np.zeros(f.shape) for n, f in fields.items()}, fields))
+
+
 def unpack(data: bytes, fields: Fields) -> dict[str, np.ndarray]:
     """The tensors of one record. ValueError when they are not those of the table."""
     try:

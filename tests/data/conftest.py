@@ -1,14 +1,17 @@
 """Small datasets without video: latents that say which record they belong to."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dit_jax.codec_spec import CodecSpec
+from dit_jax.data import manifest as manifest_lib
 from dit_jax.data import records, writer
 from dit_jax.data.manifest import Manifest, SourceEntry
 from dit_jax.data.sources.labels import ClassEntry
+from dit_jax.data.stores import STORES
 
 SPEC = CodecSpec(
     name="pca-4x4x2-c3",
@@ -53,13 +56,16 @@ def write_dataset(
     has_label: bool = True,
     has_text: bool = False,
     num_sources: int = 1,
+    store: str = "array_record",
 ) -> Manifest:
     """Example i has latents `raw_latents(i)`, label i % 3, source i % num_sources,
     10 + i fps, and a text of i % 5 tokens of value i."""
     fields = records.latent_fields(SHAPE, dtype=dtype, has_label=has_label)
     if has_text:
         fields |= records.text_fields(*TEXT_SHAPE)
-    with writer.Writer(folder, records_per_shard=records_per_shard) as dataset:
+    with writer.Writer(
+        folder, records_per_shard=records_per_shard, store=store
+    ) as dataset:
         for i in range(train + validation):
             record = {
                 "latents": _raw_latents(i),
@@ -87,6 +93,7 @@ def write_dataset(
         sources=tuple(map(_source, range(num_sources))),
         shards=shards,
         settings={"prepare": {"num_frames": 4}},
+        store=store,
     )
     writer.commit(folder, manifest)
     return manifest
@@ -97,10 +104,29 @@ def make_dataset(tmp_path) -> Callable[..., str]:
     """`make_dataset(train=..., ...)` -> the folder of a new dataset."""
 
     def make(name="data", **settings):
-        write_dataset(tmp_path / name, **settings)
-        return str(tmp_path / name)
+        folder = name if "://" in name else str(tmp_path / name)
+        write_dataset(folder, **settings)
+        return folder
 
     return make
+
+
+@pytest.fixture(params=STORES)
+def store(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def shard_file(tmp_path) -> Callable[[int], Path]:
+    """`shard_file(k)` -> the file of training shard k of the dataset `data`."""
+
+    def find(number: int) -> Path:
+        shards = manifest_lib.read(tmp_path / "data").shards
+        return (
+            tmp_path / "data" / [s.file for s in shards if s.split == "train"][number]
+        )
+
+    return find
 
 
 @pytest.fixture
