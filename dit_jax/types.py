@@ -42,6 +42,10 @@ class Constrain:
         del dims
         return weight
 
+    def attention(self, attention: Attention) -> Attention:
+        """The attention function where tokens and heads are spread over devices."""
+        return attention
+
 
 keep_placement = Constrain()
 

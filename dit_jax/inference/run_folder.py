@@ -14,6 +14,7 @@ from dit_jax.diffusion.processes import PROCESSES, Process
 from dit_jax.errors import DataError, choose
 from dit_jax.inference.denoiser import Denoiser, build
 from dit_jax.parallel import sharding
+from dit_jax.parallel.constrain import OnMesh
 
 CODEC_FOLDER = "codec"
 WEIGHTS = ("ema", "params")
@@ -66,7 +67,7 @@ def load(
         config.section(settings, "model"),
         latent_shape=latent_shape,
         num_classes=len(dataset["classes"]),
-        constrain=sharding.OnMesh(mesh),
+        constrain=OnMesh(mesh),
     )
     checkpoints = Checkpoints(workdir)
     step = checkpoints.choose(step)

@@ -167,7 +167,7 @@ def build(
         latent_shape=latent_shape,
         num_classes=num_classes,
         out_channels=out_channels,
-        attention=attention,
+        attention=constrain.attention(attention),
         dtype=dtype,
         constrain=constrain,
         rngs=rngs,

@@ -45,12 +45,19 @@ def build(
     devices: int | None = None,
     dcn_data: int = 1,
     dcn_fsdp: int = 1,
+    ring: int = 1,
     **within: int,
 ) -> Mesh:
     """A mesh with axes (data, fsdp, context, tensor), all of them Auto.
 
-    found: the devices, else those that JAX sees; devices: how many there must be.
+    found: the devices, else those that JAX sees; devices: how many there must be; ring:
+    how many of the context axis pass keys around, see `attention.on_mesh`.
     """
+    if ring < 1 or within["context"] % ring:
+        raise UserError(
+            f"mesh.ring is {ring}, which does not divide mesh.context = "
+            f"{within['context']}; change mesh.ring or mesh.context"
+        )
     found = list(jax.devices() if found is None else found)
     if devices is not None and len(found) != devices:
         raise UserError(

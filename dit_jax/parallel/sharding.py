@@ -1,6 +1,5 @@
 """Logical axis names -> mesh axes: one table, checked before anything compiles."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from dit_jax.errors import UserError
-from dit_jax.types import Constrain
 
 # Weights are sharded over fsdp and context together, so that context parallelism adds
 # no copies of them. None means: not sharded, on purpose.
@@ -76,40 +74,6 @@ def check_divides(
                 "divide; change the size or mesh.*"
             )
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class OnMesh(Constrain):
-    """Places the arrays of a model on a mesh."""
-
-    mesh: Mesh
-
-    def __call__(self, x: Array, dims: tuple[str | None, ...]) -> Array:
-        found = check_divides(self.mesh, "activation", x.shape, dims, ACTIVATION_RULES)
-        return self._put(x, found)
-
-    def gather(self, weight: Array, dims: tuple[str | None, ...]) -> Array:
-        """One all-gather forward, one reduce-scatter backward, both in the weight's
-        dtype: left to itself the partitioner may copy activations instead."""
-        sharded, whole = spec(dims), spec(dims, GATHERED_RULES)
-        if sharded == whole:
-            return weight
-
-        @jax.custom_vjp
-        def gathered(weight: Array) -> Array:
-            return self._put(weight, whole)
-
-        def forward(weight: Array) -> tuple[Array, None]:
-            return gathered(weight), None
-
-        def backward(_: None, gradient: Array) -> tuple[Array]:
-            return (self._put(gradient, sharded),)
-
-        gathered.defvjp(forward, backward)
-        return gathered(weight)
-
-    def _put(self, x: Array, where: PartitionSpec) -> Array:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, where))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -23,6 +23,7 @@ from dit_jax.inference.denoiser import Denoiser
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
 from dit_jax.parallel import sharding
+from dit_jax.parallel.constrain import OnMesh
 from dit_jax.training import clipping, schedules
 from dit_jax.training.objective import Objective
 from dit_jax.training.optimizers import OPTIMIZERS, Settings
@@ -75,7 +76,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         config_lib.section(config, "model"),
         latent_shape=facts.latent_shape,
         num_classes=facts.num_classes,
-        constrain=sharding.OnMesh(mesh),
+        constrain=OnMesh(mesh, config.mesh.ring),
     )
     tx, schedule = _optimizer(config, denoiser.logical_axes)
     make = functools.partial(denoiser.init, config.seed)
@@ -118,7 +119,7 @@ def _abstract_batch(size: int, facts: LatentFacts, mesh: Mesh) -> Batch:
     """Shapes and shardings of what the loader gives; nothing is allocated."""
     rows = sharding.batch_sharding(mesh)
 
-    def of(shape: tuple[int, ...], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
+    def of(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         return jax.ShapeDtypeStruct((size, *shape), dtype, sharding=rows)
 
     text: dict[str, Any] = {}
