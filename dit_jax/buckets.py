@@ -17,7 +17,7 @@ from dit_jax.errors import StorageError, UserError
 
 REQUESTS = 64  # under way at once in a process; enough to hide 30 ms behind 130 kB
 OPEN_FILES = 16  # the same of local files
-CACHE_BYTES = 1 << 27  # indices of shards, and records that were just read
+CACHE_BYTES = 1 << 26  # indices of shards, and records that were just read
 # Half a minute in all: what is down for longer is for the launcher to requeue.
 RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "8s"}
 WHOLE = slice(None)
