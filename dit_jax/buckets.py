@@ -17,7 +17,7 @@ from dit_jax.errors import StorageError, UserError
 
 REQUESTS = 64  # under way at once in a process; enough to hide 30 ms behind 130 kB
 OPEN_FILES = 16  # the same of local files
-CACHE_BYTES = 1 << 27  # indices of shards, and records that were just read
+CACHE_BYTES = 1 << 26  # indices of shards, and records that were just read
 # Half a minute in all: what is down for longer is for the launcher to requeue.
 RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "8s"}
 WHOLE = slice(None)
@@ -62,7 +62,9 @@ def kvstore_spec(url: str) -> dict[str, Any]:
 
 def exists(url: str) -> bool:
     """Whether there is such an object, or one in such a folder."""
-    return read(url, slice(0, 1)) is not None or bool(names(url))
+    is_bucket_itself = not kvstore_spec(url.rstrip("/"))["path"]
+    is_object = not is_bucket_itself and read(url, slice(0, 1)) is not None
+    return is_object or bool(names(url))
 
 
 def read(url: str, part: slice = WHOLE) -> bytes | None:
@@ -119,7 +121,8 @@ def failure(error: Exception, verb: str, url: str) -> StorageError | UserError:
         return UserError(
             f"the bucket of {url!r} does not exist; create it or check the name"
         )
-    reason = text.partition(" [")[0]  # what follows are attributes of the request
+    # What follows are attributes of the request.
+    reason = text.partition(" [")[0] or status.partition(" [")[0]
     remedy = REMEDIES.get(status, "check the network, the endpoint and the storage")
     return StorageError(f"cannot {verb} {url!r} ({reason}); {remedy}")
 

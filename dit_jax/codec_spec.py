@@ -58,12 +58,15 @@ class CodecSpec:
 
     def normalize(self, raw: AnyArray) -> AnyArray:
         """`(raw - mean) / scale` over the last axis, float32, numpy or JAX."""
-        mean, scale = self._rows(raw.ndim)
-        return (raw.astype(np.float32) - mean) / scale
+        mean, scale = self._rows(raw.shape)
+        value = raw.astype(np.float32)  # a copy: numpy goes on in place
+        value -= mean
+        value /= scale
+        return value
 
     def denormalize(self, latents: AnyArray) -> AnyArray:
         """The inverse of `normalize`, float32, numpy or JAX."""
-        mean, scale = self._rows(latents.ndim)
+        mean, scale = self._rows(latents.shape)
         return latents.astype(np.float32) * scale + mean
 
     def latent_shape(
@@ -89,13 +92,15 @@ class CodecSpec:
         lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list | tuple)}
         return cls(**(value | lists))
 
-    def _rows(self, ndim: int) -> tuple[np.ndarray, np.ndarray]:
-        """mean and scale as [1, ..., 1, C]: ranks match, nothing is promoted."""
-        shape = (1,) * (ndim - 1) + (self.channels,)
-        return (
-            np.asarray(self.mean, np.float32).reshape(shape),
-            np.asarray(self.scale, np.float32).reshape(shape),
+    def _rows(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """mean and scale as [1, ..., 1, W, C]: ranks match, nothing is promoted. W
+        copies, since numpy is eight times slower over rows of a few channels."""
+        ones = (1,) * len(shape[:-2])
+        mean, scale = (
+            np.broadcast_to(np.asarray(row, np.float32), shape[-2:]).copy()
+            for row in (self.mean, self.scale)
         )
+        return mean.reshape(ones + mean.shape), scale.reshape(ones + scale.shape)
 
 
 def require_block(block: Sequence[int]) -> None:

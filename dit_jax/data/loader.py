@@ -17,7 +17,7 @@ from jaxtyping import Float
 from dit_jax import files
 from dit_jax.data import order
 from dit_jax.data.manifest import Manifest
-from dit_jax.data.reader import Reader
+from dit_jax.data.reader import Reader, stack
 from dit_jax.data.records import LATENTS
 from dit_jax.errors import UserError
 from dit_jax.types import Batch
@@ -191,10 +191,16 @@ def _rows(rows: Sequence[int] | None, batch_size: int) -> list[int]:
 
 def _fields(reader: Reader, positions: Sequence[int]) -> dict[str, Any]:
     """The fields of a `Batch`; what it has no name for goes to `extra`."""
-    found = reader.batch(positions)
-    found[LATENTS] = reader.manifest.codec.normalize(found[LATENTS])
-    known = {name: _whole(found.pop(name)) for name in BATCH_FIELDS if name in found}
-    return known | {"extra": found}
+    shape = (len(positions), *reader.manifest.latent_shape)
+    latents = np.empty(shape, np.float32)
+    found = []
+    # One by one: a record stays in the processor's cache from its bytes to its numbers.
+    for row, record in enumerate(reader.each(positions)):
+        latents[row] = reader.manifest.codec.normalize(record.pop(LATENTS))
+        found.append(record)
+    fields = {LATENTS: latents} | stack(found)
+    known = {name: _whole(fields.pop(name)) for name in BATCH_FIELDS if name in fields}
+    return known | {"extra": fields}
 
 
 def _whole(value: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import bisect
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class Reader:
         self._ends = list(itertools.accumulate(s.records for s in self._shards))
         self._require_shards(verify)
         store = choose_store(self.manifest.store, path)
-        num_bytes = records.num_bytes(self.manifest.fields)
-        self._fetch = store.open(path, self._shards, num_bytes)
+        self._format = records.Format(self.manifest.fields)
+        self._fetch = store.open(path, self._shards, self._format.num_bytes)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -46,11 +46,15 @@ class Reader:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return self._begin(index)()
 
+    def each(self, indices: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:
+        """Records one by one. All are asked for before the first is waited for, so that
+        the store reads as many at once as it allows."""
+        for wait in [self._begin(i) for i in indices]:
+            yield wait()
+
     def batch(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """Records stacked by field. All are asked for before the first is waited for,
-        so that the store reads as many at once as it allows."""
-        found = [wait() for wait in [self._begin(i) for i in indices]]
-        return {name: np.stack([r[name] for r in found]) for name in found[0]}
+        """Records stacked by field."""
+        return stack(list(self.each(indices)))
 
     def column(self, name: str) -> Iterator[np.ndarray]:
         """One field of every record; reads all of them."""
@@ -68,7 +72,7 @@ class Reader:
 
         def finish() -> dict[str, np.ndarray]:
             try:
-                return records.unpack(wait(), self.manifest.fields)
+                return self._format.unpack(wait())
             except ValueError as error:
                 raise DataError(
                     f"record {inside} of shard {shard.file} (record {index} of "
@@ -97,3 +101,7 @@ class Reader:
                 f"{wanted}; it is cut, changed or of another dataset, copy it again or "
                 f"{REMEDY}"
             )
+
+
+def stack(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([record[name] for record in found]) for name in found[0]}

@@ -1,6 +1,8 @@
 """One example as bytes: the tensors of a safetensors file, checked by a field table."""
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +42,7 @@ class Field:
 
 
 Fields = Mapping[str, Field]
+Buffer = bytes | memoryview
 
 
 def require_latent_dtype(dtype: str) -> None:
@@ -85,11 +88,6 @@ def pack(record: Mapping[str, Any], fields: Fields) -> bytes:
     return safetensors.numpy.save(tensors)
 
 
-def num_bytes(fields: Fields) -> int:
-    """The length of a record of this table; all of them are as long."""
-    return len(pack({n: np.zeros(f.shape) for n, f in fields.items()}, fields))
-
-
 def unpack(data: bytes, fields: Fields) -> dict[str, np.ndarray]:
     """The tensors of one record. ValueError when they are not those of the table."""
     try:
@@ -101,12 +99,44 @@ def unpack(data: bytes, fields: Fields) -> dict[str, np.ndarray]:
     return {name: _read(name, tensors[name], field) for name, field in fields.items()}
 
 
+class Format:
+    """What all records of a table share: their length and their header. So a record is
+    read without parsing its header, and without copying its bytes."""
+
+    def __init__(self, fields: Fields):
+        zeros = pack({n: np.zeros(f.shape) for n, f in fields.items()}, fields)
+        start = 8 + int.from_bytes(zeros[:8], "little")
+        places = json.loads(zeros[8:start])
+        self.num_bytes = len(zeros)
+        self._fields, self._header = fields, zeros[:start]
+        self._starts = {n: start + places[n]["data_offsets"][0] for n in fields}
+
+    def unpack(self, data: Buffer) -> dict[str, np.ndarray]:
+        """As `unpack`; the arrays look at `data`."""
+        if bytes(data[: len(self._header)]) != self._header:
+            return unpack(bytes(data), self._fields)  # says what is wrong
+        if len(data) != self.num_bytes:
+            raise ValueError(f"has {len(data)} bytes, wanted {self.num_bytes}")
+        return {name: self._look(name, data) for name in self._fields}
+
+    def _look(self, name: str, data: Buffer) -> np.ndarray:
+        field, start = self._fields[name], self._starts[name]
+        dtype, count = DTYPES[field.dtype][0], math.prod(field.shape)
+        value = np.frombuffer(data, dtype, count, start).reshape(field.shape)
+        return _checked(name, value)
+
+
 def _read(name: str, tensor: Mapping[str, Any], field: Field) -> np.ndarray:
     dtype, short = DTYPES[field.dtype]
     found = (tensor["dtype"], tuple(tensor["shape"]))
     if found != (short, field.shape):
         raise ValueError(f"has {name} of {found}, wanted {(short, field.shape)}")
     value = np.frombuffer(tensor["data"], dtype).reshape(field.shape)
-    if name == LATENTS and not np.isfinite(value).all():
+    return _checked(name, value)
+
+
+def _checked(name: str, value: np.ndarray) -> np.ndarray:
+    # float32 first: ml_dtypes looks at one number after another, numpy at many.
+    if name == LATENTS and not np.isfinite(value.astype(np.float32, copy=False)).all():
         raise ValueError(f"has {name} that are not finite")
     return value

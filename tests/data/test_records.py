@@ -23,10 +23,22 @@ def _record(latents=None):
     }
 
 
+READERS = {
+    "unpack": records.unpack,
+    "format": lambda data, fields: records.Format(fields).unpack(memoryview(data)),
+}
+"""Two ways to read a record; the second knows its header beforehand."""
+
+
+@pytest.fixture(params=READERS.values(), ids=READERS)
+def unpack(request):
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", records.LATENT_DTYPES)
-def test_unpack_inverts_pack(dtype):
+def test_unpack_inverts_pack(dtype, unpack):
     fields = records.latent_fields(SHAPE, dtype=dtype, has_label=True)
-    found = records.unpack(records.pack(_record(), fields), fields)
+    found = unpack(records.pack(_record(), fields), fields)
     wanted = _record()["latents"].astype(records.DTYPES[dtype][0])
     np.testing.assert_array_equal(found["latents"], wanted)
     assert found["latents"].dtype == wanted.dtype
@@ -58,15 +70,31 @@ WRONG = {
 
 
 @pytest.mark.parametrize("change, message", WRONG.values(), ids=WRONG)
-def test_a_record_that_breaks_the_table_is_refused(change, message):
+def test_a_record_that_breaks_the_table_is_refused(change, message, unpack):
     data = safetensors.numpy.save(TENSORS | change)
     with pytest.raises(ValueError, match=message):
-        records.unpack(data, FIELDS)
+        unpack(data, FIELDS)
 
 
-def test_bytes_that_are_no_record_are_refused():
+def test_bytes_that_are_no_record_are_refused(unpack):
     with pytest.raises(ValueError, match="not a record"):
-        records.unpack(b"hello, I am no tensor", FIELDS)
+        unpack(b"hello, I am no tensor", FIELDS)
+
+
+def test_a_record_that_is_cut_or_goes_on_is_refused(unpack):
+    data = records.pack(_record(), FIELDS)
+    for other in (data[:-1], data + b"x", data[:100]):
+        with pytest.raises(ValueError, match="not a record|bytes, wanted"):
+            unpack(other, FIELDS)
+
+
+def test_fields_of_text_are_read_both_ways():
+    fields = FIELDS | records.text_fields(3, 5)
+    texts = {"text": np.ones((3, 5)), "text_mask": [1, 1, 0], "pooled": np.arange(5)}
+    data = records.pack(_record() | texts, fields)
+    found = [read(data, fields) for read in READERS.values()]
+    for name in fields:
+        np.testing.assert_array_equal(found[0][name], found[1][name], strict=True)
 
 
 def test_an_unknown_latent_dtype_is_named():

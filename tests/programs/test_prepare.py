@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from dit_jax.data import manifest as manifest_lib
 from dit_jax.data import pixels, video
 from dit_jax.data.loader import Loader
 from dit_jax.data.reader import Reader
+from dit_jax.data.stores import STORES
 from dit_jax.errors import DataError, UserError, exit_code
 from dit_jax.text.minilm import MiniLM
 
@@ -112,6 +114,36 @@ def test_a_finished_dataset_is_left_alone_and_another_one_is_refused(
         prepare.prepare(_config(folder, **{"prepare.hop": 2}), output)
 
 
+def test_both_stores_hold_the_same_batches_bit_for_bit(folder, tmp_path):
+    loaders = []
+    for store in STORES:
+        config = _config(folder, **{"prepare.store": store})
+        prepare.prepare(config, str(tmp_path / store))
+        loaders.append(Loader(tmp_path / store, batch_size=5, seed=1, num_threads=2))
+    for _ in range(2 * 18 // 5 + 1):  # two epochs
+        a, b = (jax.tree.leaves(next(loader)) for loader in loaders)
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_a_dataset_of_another_store_is_another_one(folder, tmp_path):
+    output = str(tmp_path / "data")
+    prepare.prepare(_config(folder), output)
+    with pytest.raises(UserError, match="prepare.store: 'array_record', wanted 'zarr'"):
+        prepare.prepare(_config(folder, **{"prepare.store": "zarr"}), output)
+
+
+def test_a_dataset_from_before_there_were_stores_is_left_alone(
+    folder, tmp_path, capsys
+):
+    output = tmp_path / "data"
+    manifest = prepare.prepare(_config(folder), str(output))
+    value = json.loads((output / "manifest.json").read_text())
+    assert "store" not in value and "store" not in value["settings"]["prepare"]
+    assert prepare.prepare(_config(folder), str(output)) == manifest
+    assert "finished already" in capsys.readouterr().out
+
+
 def test_a_codec_that_is_given_is_used(folder, tmp_path):
     first = prepare.prepare(_config(folder), str(tmp_path / "first"))
     path = str(tmp_path / "first" / "codec")
@@ -197,6 +229,7 @@ MISTAKES = {
         64,
         "check --config.text.path",
     ),
+    "store": ({"prepare.store": "zar"}, 64, "store is 'zar'.*mean 'zarr'"),
     "shards": ({"prepare.records_per_shard": 0}, 64, "records_per_shard is 0"),
 }
 

@@ -10,11 +10,12 @@ from typing import Protocol, runtime_checkable
 
 from dit_jax import files
 from dit_jax.data.manifest import Shard
+from dit_jax.data.records import Buffer
 from dit_jax.data.stores.array_record import ArrayRecords
 from dit_jax.data.stores.zarr import Zarr
 from dit_jax.errors import UserError, choose
 
-Fetch = Callable[[Shard, int], Callable[[], bytes]]
+Fetch = Callable[[Shard, int], Callable[[], Buffer]]
 
 
 @runtime_checkable

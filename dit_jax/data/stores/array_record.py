@@ -9,6 +9,7 @@ from array_record.python import array_record_module
 
 from dit_jax import files
 from dit_jax.data.manifest import REMEDY, Shard
+from dit_jax.data.records import Buffer
 from dit_jax.errors import DataError, StorageError
 
 OPTIONS = "group_size:1,uncompressed"
@@ -33,7 +34,7 @@ class ArrayRecords:
 
     def open(
         self, folder: files.PathLike, shards: Sequence[Shard], num_bytes: int
-    ) -> Callable[[Shard, int], Callable[[], bytes]]:
+    ) -> Callable[[Shard, int], Callable[[], Buffer]]:
         readers = {shard.file: _open(folder, shard) for shard in shards}
         # Read at once: a thread of its own would cost more than a record does.
         return lambda shard, inside: _read(readers[shard.file], inside)
@@ -111,8 +112,8 @@ def _open(
 
 def _read(
     reader: array_record_module.ArrayRecordReader, inside: int
-) -> Callable[[], bytes]:
-    def wait() -> bytes:
+) -> Callable[[], Buffer]:
+    def wait() -> Buffer:
         try:
             (data,) = reader.read([inside])
         except RuntimeError as error:

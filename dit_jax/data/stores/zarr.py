@@ -18,6 +18,7 @@ import tensorstore as ts
 
 from dit_jax import buckets, files
 from dit_jax.data.manifest import REMEDY, Shard
+from dit_jax.data.records import Buffer
 from dit_jax.errors import DataError, UserError
 
 SUFFIX = ".zarr"
@@ -46,12 +47,12 @@ class Zarr:
 
     def open(
         self, folder: files.PathLike, shards: Sequence[Shard], num_bytes: int
-    ) -> Callable[[Shard, int], Callable[[], bytes]]:
+    ) -> Callable[[Shard, int], Callable[[], Buffer]]:
         array = _open(folder, shards, num_bytes)
         ends = itertools.accumulate(shard.records for shard in shards)
         starts = {s.file: end - s.records for s, end in zip(shards, ends, strict=True)}
 
-        def fetch(shard: Shard, inside: int) -> Callable[[], bytes]:
+        def fetch(shard: Shard, inside: int) -> Callable[[], Buffer]:
             future = array[starts[shard.file] + inside].read()
             return lambda: _record(future, files.path(folder) / shard.file)
 
@@ -170,9 +171,9 @@ def _open(
         ) from error
 
 
-def _record(future: Any, url: files.PathLike) -> bytes:
+def _record(future: Any, url: files.PathLike) -> Buffer:
     try:
-        return future.result().tobytes()
+        return memoryview(future.result())
     except ValueError as error:
         if not str(error).startswith(DAMAGE):
             raise buckets.failure(error, "read", os.fspath(url)) from error

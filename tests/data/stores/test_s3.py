@@ -149,6 +149,16 @@ def test_a_bucket_that_cannot_be_is_the_users():
         manifest_lib.read("s3://B_/x")
 
 
+def test_what_is_there_is_an_object_or_has_some_in_it(s3):
+    files.write_bytes(f"{s3}/folder/empty", b"")
+    for name in ("s3://clips", s3, f"{s3}/folder", f"{s3}/folder/empty"):
+        assert files.exists(name) and files.exists(f"{name}/")
+    for name in (f"{s3}/fold", f"{s3}/folder/emp", f"{s3}/folder/empty/x"):
+        assert not files.exists(name)
+    files.remove(f"{s3}/folder")
+    assert files.children(s3) == [] and not files.exists(s3)
+
+
 def test_pieces_are_the_object(s3, monkeypatch):
     monkeypatch.setattr(buckets, "PIECE_BYTES", 10)
     for size in (0, 9, 10, 11, 25):

@@ -45,7 +45,7 @@ def test_others_find_an_array_of_bytes(make_dataset, tmp_path):
     fields = manifest_lib.read(make_dataset(train=20, store="zarr")).fields
     found = json.loads((tmp_path / "data" / "train.zarr" / "zarr.json").read_text())
     assert (found["zarr_format"], found["node_type"]) == (3, "array")
-    assert found["shape"] == [20, records.num_bytes(fields)]
+    assert found["shape"] == [20, records.Format(fields).num_bytes]
     assert found["chunk_grid"]["configuration"]["chunk_shape"][0] == 8
     (sharding,) = found["codecs"]
     assert sharding["name"] == "sharding_indexed"
