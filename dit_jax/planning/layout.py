@@ -8,9 +8,8 @@ groups over the data centre's network.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import AbstractMesh
 
 from dit_jax.errors import UserError
 from dit_jax.parallel import sharding
@@ -39,10 +38,9 @@ class Layout:
         return {axis: getattr(self, axis) for axis in AXES}
 
     @property
-    def mesh(self) -> Mesh:
-        """A mesh without devices, for the checks and shard shapes of `sharding`, which
-        read its names and sizes only."""
-        return cast(Mesh, AbstractMesh(tuple(self.sizes.values()), AXES))
+    def mesh(self) -> AbstractMesh:
+        """A mesh without devices, for the checks and shard shapes of `sharding`."""
+        return AbstractMesh(tuple(self.sizes.values()), AXES)
 
     def ways(self, axes: Sequence[str]) -> int:
         return math.prod(self.sizes[axis] for axis in axes)

@@ -188,5 +188,5 @@ def _host(
     return Term(moved / rate, f"{moved:.4g} bytes out and in / {rate:.3g} bytes/s")
 
 
-def days(step_s: float, batch_size: int, num_samples: float) -> float:
+def days(step_s: float, batch_size: int, num_samples: int) -> float:
     return math.ceil(num_samples / batch_size) * step_s / 86_400

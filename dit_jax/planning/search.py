@@ -2,7 +2,7 @@
 
 The cheapest is what has the shortest predicted step; of equals, what leaves the host
 alone, then what needs the least memory. Rings are tried only where heads cannot be
-exchanged.
+exchanged: they look cheaper in these formulas than they were where they were measured.
 """
 
 import dataclasses
