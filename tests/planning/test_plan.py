@@ -30,7 +30,7 @@ def test_a_plan_survives_json_with_all_it_was_made_of(make):
     assert stored["format_version"] == 1
     assert stored["inputs"]["chip"]["bf16_flops"] == 197e12
     assert stored["inputs"]["mesh"]["context"] == 4
-    assert stored["roofline"]["terms"]["compute"]["formula"]
+    assert stored["roofline"]["terms"]["linear"]["formula"]
     assert stored["predictions"]["memory_bytes"] == sum(
         stored["memory"]["bytes"].values()
     )

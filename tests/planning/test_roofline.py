@@ -20,9 +20,9 @@ def products_alone(head_dim, remat):
     )
     machine = topology.parse("tpu7x:2x4x4")
     training = Training(batch_size=16, num_steps=1, remat=remat)
-    term = roofline.compute(wan, training, machine)
+    terms = roofline.products(wan, training, machine).values()
     model = 16 * wan.train_flops / machine.num_devices
-    return model / term.seconds / machine.chip.bf16_flops
+    return model / sum(term.seconds for term in terms) / machine.chip.bf16_flops
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,29 @@ def test_recomputation_alone_leaves_three_quarters_of_linear_maps():
 
 def test_a_step_is_its_slowest_resource_and_what_nothing_hides(make):
     plan = make(fsdp=64, context=4)
-    terms = {name: term.seconds for name, term in plan.roofline.terms.items()}
-    hidden = max(
-        terms["compute"] + terms["memory"],
-        terms["ici hidden"],
-        terms["dcn"],
-        terms["host"],
-    )
-    assert plan.step_s == hidden + terms["ici exposed"]
+    took = {name: term.seconds for name, term in plan.roofline.terms.items()}
+    kernels = took["linear"] + took["attention"] + took["memory"]
+    assert kernels > max(took["ici"], took["dcn"], took["host"])
+    assert plan.step_s == pytest.approx(kernels + took["exchanges"])
+    assert took["exchanges"] > 0
     assert plan.roofline.bound == "compute"
+
+
+def test_a_ring_hides_behind_attention_as_long_as_that_takes(make):
+    """A hop is hidden while tokens of a device exceed FLOPs for a byte of one link."""
+
+    def exposed(tokens):
+        clip = workload.transformer(
+            "clip", depth=12, width=1024, num_heads=8, tokens=tokens, hidden=4096
+        )
+        plan = make("v5e:4x4", model=clip, batch_size=1, context=16, ring=16)
+        took = {name: term.seconds for name, term in plan.roofline.terms.items()}
+        kernels = took["linear"] + took["attention"] + took["memory"]
+        assert took["ring"] > 0
+        return plan.step_s - max(kernels, took["ici"]) - took["exchanges"]
+
+    assert exposed(4096) > 0
+    assert exposed(131_072) == pytest.approx(0, abs=1e-9)
 
 
 def test_few_tokens_on_a_chip_are_bound_by_the_links(make):
@@ -80,8 +94,9 @@ def test_a_chip_per_token_is_bound_by_its_states():
 
 def test_twice_the_batch_takes_twice_as_long_in_kernels(make):
     once, twice = make().roofline.terms, make(batch_size=512).roofline.terms
-    assert twice["compute"].seconds == 2 * once["compute"].seconds
-    assert twice["ici hidden"].seconds == once["ici hidden"].seconds
+    for kernel in ("linear", "attention"):
+        assert twice[kernel].seconds == 2 * once[kernel].seconds
+    assert twice["ici"].seconds == once["ici"].seconds
 
 
 def test_offloading_takes_the_time_of_the_host_link(make):
@@ -98,7 +113,8 @@ def test_days_are_whole_steps(make):
 
 def test_every_term_states_its_formula_with_its_constants(make):
     terms = make(fsdp=64, context=4).roofline.terms
-    assert "1.97e+14 FLOP/s" in terms["compute"].formula
+    assert "1.97e+14 FLOP/s" in terms["linear"].formula
+    assert "1.97e+14 FLOP/s" in terms["attention"].formula
     assert "8.19e+11 bytes/s" in terms["memory"].formula
-    assert "4.5e+10 bytes/s" in terms["ici hidden"].formula
+    assert "4.5e+10 bytes/s" in terms["ici"].formula
     assert "3.12e+09 bytes/s" in terms["dcn"].formula

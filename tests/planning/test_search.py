@@ -28,7 +28,10 @@ def brute_force(model, training, machine):
         data, fsdp, context, tensor = sizes
         if data * fsdp * context * tensor != machine.num_devices:
             continue
-        ring = 1 if model.num_heads // tensor % context == 0 else context
+        heads = model.num_heads // tensor
+        ring = next(
+            r for r in numbers if context % r == 0 and not heads % (context // r)
+        )
         for remat in REMATS:
             tried = dataclasses.replace(training, remat=remat)
             try:
