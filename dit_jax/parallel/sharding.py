@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from dit_jax.errors import UserError
@@ -41,6 +41,9 @@ GATHERED_RULES = {
     for name, axes in RULES.items()
 }
 
+# The checks read names and sizes only, which a mesh without devices has too.
+AnyMesh = Mesh | AbstractMesh
+
 LARGE_SHARE = 0.01  # of the model: a parameter above it must not be replicated
 
 
@@ -51,13 +54,13 @@ def spec(names: Sequence[str | None], rules=RULES) -> PartitionSpec:
     return PartitionSpec(*(None if name is None else rules[name] for name in names))
 
 
-def _ways(mesh: Mesh, entry: tuple[str, ...] | str | None) -> int:
+def _ways(mesh: AnyMesh, entry: tuple[str, ...] | str | None) -> int:
     axes = (entry,) if isinstance(entry, str) else entry or ()
     return math.prod(mesh.shape[axis] for axis in axes)
 
 
 def check_divides(
-    mesh: Mesh,
+    mesh: AnyMesh,
     what: str,
     shape: Sequence[int],
     names: Sequence[str | None],
@@ -85,7 +88,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, spec(("batch",)))
 
 
-def check_batch(mesh: Mesh, key: str, batch_size: int) -> None:
+def check_batch(mesh: AnyMesh, key: str, batch_size: int) -> None:
     ways = _ways(mesh, RULES["batch"])
     if batch_size < 1 or batch_size % ways:
         raise UserError(
@@ -94,7 +97,7 @@ def check_batch(mesh: Mesh, key: str, batch_size: int) -> None:
         )
 
 
-def param_shardings(params: Any, logical_axes: Any, mesh: Mesh) -> Any:
+def param_shardings(params: Any, logical_axes: Any, mesh: AnyMesh) -> Any:
     """NamedShardings of a parameter tree, checked for division and replication.
 
     params: tree of shaped leaves; logical_axes: same tree of tuples of names.

@@ -9,11 +9,10 @@ modulations are computed where their weights lie and only the results travel.
 
 import collections
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from dit_jax.parallel.sharding import RULES
-from dit_jax.planning.layout import Layout, Span
+from dit_jax.planning.layout import Layout
 from dit_jax.planning.memory import FP32, tokens_per_device
 from dit_jax.planning.training import Training
 from dit_jax.planning.workload import Parameter, Workload
@@ -26,7 +25,7 @@ TENSOR_REDUCTIONS = 4  # a layer: two after products forward, two backward
 @dataclasses.dataclass(frozen=True)
 class Collective:
     """kind: as in HLO. count: in a step. in_scan: once a layer. hidden: it can run
-    beside products that do not wait for it."""
+    beside products that do not wait for it; a permute, beside attention alone."""
 
     kind: str
     axes: tuple[str, ...]
@@ -157,7 +156,7 @@ def _context(
     tokens = tokens_per_device(workload, training, layout)
     shard = tokens * workload.width / layout.tensor * training.compute_bytes
     layers = workload.depth * training.microbatches
-    if layout.context > layout.ring:
+    if layout.exchange > 1:
         yield Collective(
             "all-to-all",
             ("context",),
@@ -178,44 +177,3 @@ def _context(
             in_scan=True,
             hidden=True,
         )
-
-
-def seconds(
-    collective: Collective, layout: Layout, spans: Mapping[str, Span]
-) -> tuple[float, float]:
-    """(over the links inside a group, over the network between groups), a step.
-
-    Gathering n shards of S bytes in all brings (n - 1) / n S to every device; reducing
-    and scattering costs the same, an all-reduce both. An all-to-all of V bytes over a
-    line of n devices moves n V / 4 through its middle, a switch n - 1 shards. Between
-    groups every device exchanges its own shard with its counterparts.
-    """
-    inside = outside = 0.0
-    size = collective.num_bytes
-    if collective.kind == "all-to-all":
-        for axis in collective.axes:
-            span = spans[axis]
-            inside += max(
-                (_exchange(size, *line, span) for line in span.lines), default=0
-            )
-            outside += size * (span.outer - 1) / span.outer / span.outer_bytes_per_s
-    elif collective.kind == "collective-permute":
-        inside = size / spans[collective.axes[0]].hop_bytes_per_s
-    else:
-        times = 2 if collective.kind == "all-reduce" else 1
-        used = [spans[axis] for axis in collective.axes]
-        inner = math.prod(span.inner for span in used)
-        outer = math.prod(span.outer for span in used)
-        if inner > 1:
-            rate = sum(s.inner_bytes_per_s for s in used if s.inner > 1)
-            inside = times * size * (inner - 1) / inner / rate
-        if outer > 1:
-            rate = used[0].outer_bytes_per_s
-            outside = times * size / inner * (outer - 1) / outer / rate
-    return inside * collective.count, outside * collective.count
-
-
-def _exchange(size: float, length: int, rate: float, span: Span) -> float:
-    if span.switched:
-        return size * (length - 1) / length / rate
-    return size * length / 4 / rate

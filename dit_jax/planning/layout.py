@@ -1,16 +1,10 @@
-"""How a training lies on a machine: the sizes of its mesh, and the links of each axis.
-
-Axes are laid from the inside out, tensor, context, fsdp, data: an axis takes lengths of
-the torus (or GPUs of a host) until the group is full, and what is left of it spans
-groups over the data centre's network.
-"""
+"""How a training is divided over the devices of a machine, and what does not divide."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import AbstractMesh
 
 from dit_jax.errors import UserError
 from dit_jax.parallel import sharding
@@ -31,6 +25,11 @@ class Layout:
     ring: int = 1
 
     @property
+    def exchange(self) -> int:
+        """The part of the context axis that exchanges heads for tokens."""
+        return self.context // self.ring
+
+    @property
     def num_devices(self) -> int:
         return math.prod(self.sizes.values())
 
@@ -39,10 +38,9 @@ class Layout:
         return {axis: getattr(self, axis) for axis in AXES}
 
     @property
-    def mesh(self) -> Mesh:
-        """A mesh without devices, for the checks and shard shapes of `sharding`, which
-        read its names and sizes only."""
-        return cast(Mesh, AbstractMesh(tuple(self.sizes.values()), AXES))
+    def mesh(self) -> AbstractMesh:
+        """A mesh without devices, for the checks and shard shapes of `sharding`."""
+        return AbstractMesh(tuple(self.sizes.values()), AXES)
 
     def ways(self, axes: Sequence[str]) -> int:
         return math.prod(self.sizes[axis] for axis in axes)
@@ -51,28 +49,6 @@ class Layout:
         used = [f"{axis} {size}" for axis, size in self.sizes.items() if size > 1]
         ring = [f"ring {self.ring}"] if self.ring > 1 else []
         return ", ".join(used + ring) or "one device"
-
-
-@dataclasses.dataclass(frozen=True)
-class Span:
-    """The links of one axis. lines: (length, bytes/s that a device receives along it)
-    of each stretch of torus or switch inside a group; outer: groups it spans.
-    switched: every device of a line reaches every other at the full rate."""
-
-    lines: tuple[tuple[int, float], ...]
-    outer: int
-    outer_bytes_per_s: float
-    hop_bytes_per_s: float
-    switched: bool
-
-    @property
-    def inner(self) -> int:
-        return math.prod(length for length, _ in self.lines)
-
-    @property
-    def inner_bytes_per_s(self) -> float:
-        """Gathering and reducing use all lines at once."""
-        return sum(rate for _, rate in self.lines) or math.inf
 
 
 def fill(sizes: Mapping[str, int], topology: Topology, ring: int = 1) -> Layout:
@@ -123,7 +99,7 @@ def _check_ring(layout: Layout, workload: Workload) -> None:
             f"mesh.ring is {layout.ring}, which does not divide mesh.context="
             f"{layout.context}; change one of them"
         )
-    exchanging, heads = layout.context // layout.ring, workload.num_heads
+    exchanging, heads = layout.exchange, workload.num_heads
     if heads // layout.tensor % exchanging:
         raise UserError(
             f"the {heads // layout.tensor} heads on a device are not divisible by the "
@@ -131,33 +107,3 @@ def _check_ring(layout: Layout, workload: Workload) -> None:
             f"{layout.ring} that exchange them; set mesh.ring={layout.context} or "
             "change mesh.context"
         )
-
-
-def spans(layout: Layout, topology: Topology) -> dict[str, Span]:
-    """The links that each axis of the mesh has on a machine."""
-    chip = topology.chip
-    lengths = list(topology.group_shape)
-    if chip.devices_per_chip > 1:
-        lengths.append(chip.devices_per_chip)
-    left = list(lengths)
-    found = {}
-    for axis in reversed(AXES):
-        size, lines = layout.sizes[axis], []
-        # whole lengths first: only they can be rings
-        order = sorted(range(len(left)), key=lambda i: size % lengths[i] != 0)
-        for i in order:
-            part = math.gcd(size, left[i])
-            if part > 1:
-                is_ring = part == lengths[i] and part % chip.wraps_at == 0
-                both = 2 if chip.torus_dims and is_ring and part > 2 else 1
-                lines.append((part, both * chip.links_bytes_per_s))
-                left[i] //= part
-                size //= part
-        found[axis] = Span(
-            lines=tuple(lines),
-            outer=size,
-            outer_bytes_per_s=chip.dcn_bytes_per_s,
-            hop_bytes_per_s=chip.links_bytes_per_s if lines else chip.dcn_bytes_per_s,
-            switched=not chip.torus_dims,
-        )
-    return found

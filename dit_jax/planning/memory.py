@@ -85,14 +85,14 @@ def memory(
         "remat": training.remat,
     }
     return Memory(
-        bytes=found,
+        bytes={kind: float(size) for kind, size in found.items()},
         host_bytes=kept if on_host else 0.0,
         capacity=topology.chip.hbm_bytes,
         formulas={kind: text.format(**words) for kind, text in FORMULAS.items()},
     )
 
 
-def shard_params(workload: Workload, layout: Layout) -> float:
+def shard_params(workload: Workload, layout: Layout) -> int:
     """Parameters that one device holds."""
     return sum(shard_size(parameter, layout) for parameter in workload.parameters)
 

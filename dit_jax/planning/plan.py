@@ -5,6 +5,7 @@ program can stand beside those of the formulas.
 """
 
 import dataclasses
+import json
 from typing import Any
 
 from dit_jax.parallel.topology import Topology
@@ -30,7 +31,7 @@ class Plan:
     memory: Memory
     collectives: tuple[Collective, ...]
     roofline: Roofline
-    num_samples: float
+    num_samples: int
 
     @property
     def fits(self) -> bool:
@@ -51,12 +52,12 @@ class Plan:
     @property
     def collective_bytes(self) -> float:
         """Of one device and step."""
-        return sum(one.step_bytes for one in self.collectives)
+        return sum((one.step_bytes for one in self.collectives), start=0.0)
 
     def predictions(self) -> dict[str, float]:
         """Every quantity that a compiled program or a run can be asked for too."""
         return {
-            "parameters": self.workload.num_params,
+            "parameters": float(self.workload.num_params),
             "model_flops": self.roofline.model_flops,
             "hardware_flops": self.roofline.hardware_flops,
             "memory_bytes": self.memory.total,
@@ -69,6 +70,10 @@ class Plan:
         }
 
     def to_json(self) -> dict[str, Any]:
+        """Inputs, constants, formulas and predictions, as JSON can hold them."""
+        return json.loads(json.dumps(self._content()))
+
+    def _content(self) -> dict[str, Any]:
         chip, workload = self.topology.chip, self.workload
         return {
             "format_version": FORMAT_VERSION,
@@ -112,7 +117,7 @@ def make(
     training: Training,
     layout: Layout,
     topology: Topology,
-    num_samples: float | None = None,
+    num_samples: int | None = None,
 ) -> Plan:
     """UserError for a mesh that batch, tokens, heads or parameters do not divide."""
     check(layout, workload, training.batch_size, training.microbatches)

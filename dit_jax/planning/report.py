@@ -115,14 +115,19 @@ def _collectives(plan: Plan) -> Iterator[str]:
 
 def _time(plan: Plan) -> Iterator[str]:
     found = plan.roofline
-    yield "  step = max(compute + memory, ici hidden, dcn, host) + ici exposed"
+    yield (
+        "  step = max(linear + max(attention, ring) + memory, ici, dcn, host) + "
+        "exchanges"
+    )
     for name, term in found.terms.items():
         if term.seconds:
-            yield f"    {name:<12} {term.seconds:10.4g} s   {term.formula}"
+            yield f"    {name:<10} {term.seconds:10.4g} s   {term.formula}"
     yield f"    kernels: {efficiency.of(plan.topology.chip).source}"
+    busy = ", ".join(f"{name} {s:.3g} s" for name, s in found.busy.items() if s)
+    yield f"    busy: {busy}"
     yield (
         f"  at best {plan.step_s:.4g} s a step, bound by {found.bound}: MFU "
-        f"{found.mfu:.1%} (recomputation alone leaves {found.bound_mfu:.1%}), "
+        f"{found.mfu:.1%} (recomputation alone leaves {found.max_mfu:.1%}), "
         f"{plan.samples_per_s:.4g} examples/s, {plan.days:.3g} days for "
         f"{plan.num_samples:.4g} examples"
     )

@@ -1,22 +1,24 @@
 """How long one step takes at best, and what it waits for.
 
 Products run at the shares of peak in `efficiency`. Passes over memory that are no
-products, the updates of the optimizer and exchanges that every product waits for come
-on top; all other traffic runs beside them, and the slowest sets the pace:
+products, the updates of the optimizer, and exchanges that every product waits for come
+on top; keys and values go round beside attention, and all other traffic beside
+everything, so that the slowest sets the pace:
 
-    step = max(compute + memory, hidden ICI, DCN, host) + exposed ICI
+    step = max(linear + max(attention, ring) + memory, ici, dcn, host) + exchanges
 
 Nothing else is counted: no start of a kernel, no idle device, no input, no imbalance.
-So this is a bound for the kernels that are measured, and a real run is slower.
+So this is a bound for the kernels that are measured, and a real run is slower. What
+binds is the resource that is busy longest: compute, hbm, ici, dcn or the host's link.
 """
 
 import dataclasses
 import math
 
 from dit_jax.parallel.topology import Topology
-from dit_jax.planning import communication, efficiency
+from dit_jax.planning import efficiency, links
 from dit_jax.planning.communication import Collective
-from dit_jax.planning.layout import Layout, spans
+from dit_jax.planning.layout import Layout
 from dit_jax.planning.memory import (
     FP32,
     kept_bytes,
@@ -38,7 +40,7 @@ EMA_BYTES = 12  # parameter and EMA read, EMA written
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """Seconds of a step on one device that one resource is busy."""
+    """A part of a step on one device."""
 
     seconds: float
     formula: str
@@ -46,13 +48,18 @@ class Term:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
+    """busy: seconds of a step that each resource works. model_flops, hardware_flops: of
+    a device and step, without and with what is computed again. mfu: of the predicted
+    step; max_mfu: of products at peak, which is what recomputation leaves."""
+
     terms: dict[str, Term]
+    busy: dict[str, float]
     step_s: float
     bound: str
     mfu: float
-    model_flops: float  # of a device, a step
-    hardware_flops: float  # with what is computed again
-    bound_mfu: float  # at peak in all products: what recomputation leaves
+    max_mfu: float
+    model_flops: float
+    hardware_flops: float
 
 
 def roofline(
@@ -62,35 +69,35 @@ def roofline(
     topology: Topology,
     traffic: tuple[Collective, ...],
 ) -> Roofline:
+    moved, links_s, network_s = _traffic(traffic, layout, topology)
     terms = {
-        "compute": compute(workload, training, topology),
+        **products(workload, training, topology),
         "memory": memory_passes(workload, training, layout, topology),
-        **_traffic(traffic, layout, topology),
+        **moved,
         "host": _host(workload, training, layout, topology),
     }
-    paces = {
-        "compute": terms["compute"].seconds + terms["memory"].seconds,
-        "ici": terms["ici hidden"].seconds,
-        "dcn": terms["dcn"].seconds,
-        "host": terms["host"].seconds,
+    took = {name: term.seconds for name, term in terms.items()}
+    kernels = took["linear"] + max(took["attention"], took["ring"]) + took["memory"]
+    pace = max(kernels, took["ici"], took["dcn"], took["host"])
+    step_s = pace + took["exchanges"]
+    busy = {
+        "compute": took["linear"] + took["attention"],
+        "hbm": took["memory"],
+        "ici": links_s,
+        "dcn": network_s,
+        "host": took["host"],
     }
-    exposed = terms["ici exposed"].seconds
-    bound = max(paces, key=lambda name: paces[name])
-    step_s = paces[bound] + exposed
-    if bound == "compute" and terms["memory"].seconds > terms["compute"].seconds:
-        bound = "hbm"
-    if exposed > paces["compute"] and bound == "compute":
-        bound = "ici"
     model = training.batch_size * workload.train_flops / topology.num_devices
     hardware = hardware_flops(workload, training, topology)
     return Roofline(
         terms=terms,
+        busy=busy,
         step_s=step_s,
-        bound=bound,
+        bound=max(busy, key=lambda name: busy[name]),
         mfu=model / step_s / topology.chip.bf16_flops,
+        max_mfu=model / hardware,
         model_flops=model,
         hardware_flops=hardware,
-        bound_mfu=model / hardware,
     )
 
 
@@ -109,22 +116,31 @@ def _factors(training: Training) -> tuple[float, float, float]:
     return 1 + BACKWARD_LINEAR + policy.linear, 1.0 + policy.scores, BACKWARD_SCORES
 
 
-def compute(workload: Workload, training: Training, topology: Topology) -> Term:
+def products(
+    workload: Workload, training: Training, topology: Topology
+) -> dict[str, Term]:
+    """The kernels of a step: linear maps and attention."""
     chip, shares = topology.chip, efficiency.of(topology.chip)
     linear, forward, backward = _factors(training)
     head_dim, lanes = workload.head_dim, shares.lanes
     eta_f = efficiency.attention(shares.forward, head_dim, lanes)
     eta_b = efficiency.attention(shares.backward, head_dim, lanes)
+    rows = training.batch_size / topology.num_devices
     linear_s = linear * workload.linear_flops / shares.matmul
     scores_s = workload.scores_flops * (forward / eta_f + backward / eta_b)
-    share = training.batch_size / topology.num_devices
-    return Term(
-        share * (linear_s + scores_s) / chip.bf16_flops,
-        f"({linear:g} linear / {shares.matmul:.3f} + scores ({forward:g} / {eta_f:.3f} "
-        f"+ {backward:g} / {eta_b:.3f})) x batch / devices / {chip.bf16_flops:.4g} "
-        f"FLOP/s; linear {workload.linear_flops:.4g}, scores "
-        f"{workload.scores_flops:.4g} FLOP an example",
-    )
+    words = f"x {rows:.4g} examples a device / {chip.bf16_flops:.4g} FLOP/s"
+    return {
+        "linear": Term(
+            rows * linear_s / chip.bf16_flops,
+            f"{linear:g} x {workload.linear_flops:.4g} FLOP / {shares.matmul:.3f} "
+            + words,
+        ),
+        "attention": Term(
+            rows * scores_s / chip.bf16_flops,
+            f"{workload.scores_flops:.4g} FLOP x ({forward:g} / {eta_f:.3f} + "
+            f"{backward:g} / {eta_b:.3f}) {words}",
+        ),
+    }
 
 
 def memory_passes(
@@ -153,27 +169,31 @@ def memory_passes(
 
 def _traffic(
     traffic: tuple[Collective, ...], layout: Layout, topology: Topology
-) -> dict[str, Term]:
-    links = spans(layout, topology)
-    sums = {"ici hidden": 0.0, "ici exposed": 0.0, "dcn": 0.0}
+) -> tuple[dict[str, Term], float, float]:
+    """Terms, and the seconds that links inside and between groups are busy."""
+    chip, spans = topology.chip, links.spans(layout, topology)
+    took = dict.fromkeys(("ici", "dcn", "ring", "exchanges"), 0.0)
+    links_s = network_s = 0.0
     for one in traffic:
-        inside, outside = communication.seconds(one, layout, links)
-        sums["ici hidden" if one.hidden else "ici exposed"] += inside
-        sums["dcn"] += outside
-    chip = topology.chip
-    ici = (
-        f"bytes a device receives / its links of each axis, "
-        f"{chip.links_bytes_per_s:.3g} bytes/s one way a link"
-    )
-    return {
-        "ici hidden": Term(sums["ici hidden"], f"weights, gradients, rings: {ici}"),
-        "ici exposed": Term(sums["ici exposed"], f"exchanges of activations: {ici}"),
-        "dcn": Term(
-            sums["dcn"],
-            f"bytes a device receives from other groups / {chip.dcn_bytes_per_s:.3g} "
-            "bytes/s",
-        ),
+        inside, outside = links.seconds(one, spans, chip)
+        links_s, network_s = links_s + inside, network_s + outside
+        if one.kind == "collective-permute":
+            took["ring"] += inside + outside
+        elif one.hidden:
+            took["ici"] += inside
+            took["dcn"] += outside
+        else:
+            took["exchanges"] += inside + outside
+    link = f"a link {chip.links_bytes_per_s:.3g} bytes/s one way"
+    network = f"the network {chip.dcn_bytes_per_s:.3g} bytes/s one way"
+    formulas = {
+        "ici": f"weights and gradients, bytes received in a group / its links; {link}",
+        "dcn": f"the same between groups; {network}",
+        "ring": f"keys and values, hops one after another; {link}, {network}",
+        "exchanges": f"activations that products wait for; {link}, {network}",
     }
+    terms = {name: Term(took[name], formulas[name]) for name in took}
+    return terms, links_s, network_s
 
 
 def _host(
@@ -188,5 +208,5 @@ def _host(
     return Term(moved / rate, f"{moved:.4g} bytes out and in / {rate:.3g} bytes/s")
 
 
-def days(step_s: float, batch_size: int, num_samples: float) -> float:
+def days(step_s: float, batch_size: int, num_samples: int) -> float:
     return math.ceil(num_samples / batch_size) * step_s / 86_400

@@ -81,7 +81,8 @@ class Workload:
 
     @property
     def scores_flops(self) -> float:
-        return sum(f for part, f in self.flops.items() if part.endswith(SCORES))
+        scores = (f for part, f in self.flops.items() if part.endswith(SCORES))
+        return sum(scores, start=0.0)
 
     @property
     def linear_flops(self) -> float:
@@ -89,7 +90,7 @@ class Workload:
 
     @property
     def forward_flops(self) -> float:
-        return sum(self.flops.values())
+        return sum(self.flops.values(), start=0.0)
 
     @property
     def train_flops(self) -> float:

@@ -1,0 +1,52 @@
+"""What a mesh is on a machine, and what it does not divide."""
+
+import pytest
+
+from dit_jax.errors import UserError
+from dit_jax.parallel import topology
+from dit_jax.planning import layout as layout_lib
+
+ONES = {"data": 1, "fsdp": 1, "context": 1, "tensor": 1}
+
+
+def test_minus_one_takes_the_devices_that_are_left():
+    sizes = ONES | {"fsdp": -1, "context": 4}
+    filled = layout_lib.fill(sizes, topology.parse("v5e:4x4"))
+    assert filled.sizes == ONES | {"fsdp": 4, "context": 4}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"fsdp": 3}, "but v5e:4x4 has 16 devices; change mesh.{data,fsdp"),
+        ({"fsdp": -1, "tensor": 3}, "but v5e:4x4 has 16 devices"),
+        ({"fsdp": -1, "tensor": 32}, "but v5e:4x4 has 16 devices"),
+        ({"fsdp": -1, "data": -1}, "at most one is -1"),
+        ({"fsdp": 0}, "at least 1"),
+    ],
+)
+def test_a_mesh_that_is_not_the_machine_is_refused(sizes, words):
+    with pytest.raises(UserError) as refusal:
+        layout_lib.fill(ONES | sizes, topology.parse("v5e:4x4"))
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_size": 100}, "not a positive multiple of the mesh's data*fsdp = 256"),
+        ({"microbatches": 3}, "train.microbatches is 3, which does not divide"),
+        ({"microbatches": 2}, "train.batch_size / train.microbatches is 128"),
+        ({"fsdp": 8, "tensor": 32}, "model.num_heads: dim 'heads' is 16"),
+        ({"fsdp": 8, "context": 32}, "mesh.ring=1 that exchange them"),
+        ({"fsdp": 8, "context": 32, "ring": 3}, "mesh.ring is 3, which does not"),
+    ],
+)
+def test_what_a_mesh_does_not_divide_is_refused(make, settings, words):
+    with pytest.raises(UserError) as refusal:
+        make(**settings)
+    assert words in str(refusal.value)
+
+
+def test_a_ring_takes_more_devices_than_there_are_heads(make):
+    assert make(fsdp=8, context=32, ring=2).step_s > 0
