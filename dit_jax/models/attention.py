@@ -17,11 +17,13 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
 from dit_jax.models.chunked import HIDDEN, Chunks
+from dit_jax.models.cudnn import CUDNN
 from dit_jax.models.forms import Form, of_passes
 from dit_jax.models.patterns import Pattern
 from dit_jax.models.positions import Triple
 from dit_jax.models.primitives import XAVIER, Initializer, linear
 from dit_jax.models.scene import Scene
+from dit_jax.models.splash import splash
 
 
 def xla(
@@ -49,6 +51,8 @@ ATTENTIONS: dict[str, Form] = {
         # a ring visits the keys in parts, and these are the passes for a part
         Form("xla", xla, passes=Chunks(), splits=True),
         of_passes("chunked", Chunks()),
+        splash(),
+        CUDNN,
     )
 }
 
