@@ -81,8 +81,7 @@ class SelfAttention(nnx.Module):
         constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
-        # one product for q, k and v; columns are (head, qkv, head_dim), so that a shard
-        # of the columns holds whole heads
+        # columns are (head, qkv, head_dim), so that a shard of them holds whole heads
         make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.qkv = make(width, 3 * width, ("embed", "heads"), use_bias=qkv_bias)
         self.out = make(width, width, ("heads", "embed"))
@@ -93,8 +92,7 @@ class SelfAttention(nnx.Module):
         self.constrain = constrain
 
     def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
-        qkv = self.qkv(x).reshape(*x.shape[:2], self.num_heads, 3, -1)
-        q, k, v = (qkv[..., i, :] for i in range(3))
+        q, k, v = self._project(x)
         q = self._turn(normed(self.query_norm, q, self.norm_width), scene)
         k = self._turn(normed(self.key_norm, k, self.norm_width), scene)
         dims = ("batch", "tokens", "heads", None)
@@ -102,6 +100,26 @@ class SelfAttention(nnx.Module):
         with jax.named_scope("scores"):
             out = self.pattern(self.attention, q, k, v, scene)
         return self.out(out.reshape(*x.shape[:2], -1))
+
+    def _project(self, x: Float[Array, "B N D"]) -> list[Array]:
+        """q, k, v, each [B, N, heads, head_dim].
+
+        Three products with the columns of one weight: cut from one product of all
+        columns, each would be copied into its place, and live twice.
+        """
+        x = x.astype(self.qkv.dtype)
+        kernel = self.qkv.kernel[...].astype(x.dtype)
+        columns = kernel.reshape(len(kernel), self.num_heads, 3, -1)
+        parts = []
+        for i in range(3):
+            part = x @ columns[:, :, i].reshape(len(kernel), -1)
+            part = part.reshape(*x.shape[:2], self.num_heads, -1)
+            if self.qkv.bias is not None:
+                bias = self.qkv.bias[...].astype(x.dtype)
+                bias = bias.reshape(self.num_heads, 3, -1)[:, i]
+                part = part + bias[None, None]
+            parts.append(part)
+        return parts
 
     def _turn(self, x: Array, scene: Scene) -> Array:
         """Positions of the patches; extra tokens have none."""
