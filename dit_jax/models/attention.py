@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
-from dit_jax.models.chunked import HIDDEN, Chunks
+from dit_jax.models.chunked import HIDDEN, Chunks, chunked
 from dit_jax.models.cudnn import CUDNN
 from dit_jax.models.forms import Form, of_passes
 from dit_jax.models.patterns import Pattern
@@ -24,6 +24,9 @@ from dit_jax.models.positions import Triple
 from dit_jax.models.primitives import XAVIER, Initializer, linear
 from dit_jax.models.scene import Scene
 from dit_jax.models.splash import splash
+
+LONG = 1024  # tokens
+FASTEST = {"tpu": "splash", "gpu": "cudnn"}
 
 
 def xla(
@@ -45,9 +48,27 @@ def xla(
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 
 
+def plain(
+    q: Float[Array, "B N heads head_dim"],
+    k: Float[Array, "B N heads head_dim"],
+    v: Float[Array, "B N heads head_dim"],
+    segment_ids: Int[Array, "B N"] | None = None,
+) -> Float[Array, "B N heads head_dim"]:
+    """`xla` for short sequences, where it is faster, and `chunked` for long ones."""
+    function = xla if q.shape[1] <= LONG else chunked
+    return function(q, k, v, segment_ids)
+
+
+def _of_platform(form: Form, device: jax.Device) -> Form:
+    name = FASTEST.get(device.platform)
+    return ATTENTIONS[name].on(device) if name else form
+
+
 ATTENTIONS: dict[str, Form] = {
     form.name: form
     for form in (
+        # the fastest form of the devices at hand
+        Form("auto", plain, passes=Chunks(), fit=_of_platform),
         # a ring visits the keys in parts, and these are the passes for a part
         Form("xla", xla, passes=Chunks(), splits=True),
         of_passes("chunked", Chunks()),

@@ -59,7 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "final_conv": False,
     "learn_sigma": False,  # twice the channels out; the second half is the variance
     "remat": "full",  # what a layer keeps for its backward pass
-    "attention": "xla",
+    "attention": "auto",
 }
 
 

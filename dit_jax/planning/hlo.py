@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dit_jax.planning.communication import sent
+
 COLLECTIVES = (
     "all-gather",
     "all-reduce",
@@ -85,11 +87,11 @@ class Program:
         )
 
     def kernels(self) -> dict[str, int]:
-        """Scope -> calls a step, of kernels written by hand."""
+        """Calls a step of kernels written by hand, by the name of the kernel."""
         counts: collections.Counter[str] = collections.Counter()
         for _, runs, operation in self._each():
             if operation.attribute("custom_call_target") == KERNEL:
-                counts[operation.scope] += runs
+                counts[operation.name.partition(".")[0]] += runs
         return dict(counts)
 
     def collectives(self, mesh: Mapping[str, int]) -> list[Collective]:
@@ -296,21 +298,19 @@ def _collective(
     sizes = array_bytes(operation.type)
     is_start = operation.opcode.endswith("-start")
     if kind == "collective-permute":
-        payload = sizes[0]
+        payload, ways = sizes[0], 1
         pairs = re.findall(r"\{(\d+),(\d+)\}", operation.attributes)
         # pairs that stay where they are send nothing
         moving = [(int(a), int(b)) for a, b in pairs if a != b]
         axes = _axes(np.array(moving or [(0, 0)]), mesh)
-        sent = payload
     else:
         groups = replica_groups(operation.attributes, math.prod(mesh.values()))
         axes, ways = _axes(groups, mesh), groups.shape[1]
         if kind == "all-gather" and is_start:
             sizes = sizes[len(sizes) // 2 :]  # (operands, results)
         payload = sum(sizes) * (ways if kind == "reduce-scatter" else 1)
-        share = (ways - 1) / ways
-        sent = round(payload * share * (2 if kind == "all-reduce" else 1))
-    return Collective(kind, axes, payload, sent, runs, in_loop, operation.scope)
+    each = round(sent(kind, payload, ways))
+    return Collective(kind, axes, payload, each, runs, in_loop, operation.scope)
 
 
 def replica_groups(attributes: str, num_devices: int) -> np.ndarray:
