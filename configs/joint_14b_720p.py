@@ -1,4 +1,4 @@
-r"""Joint spacetime DiT of 14 B parameters for 81 frames at 720x1280: 75,600 tokens, text.
+r"""Joint spacetime DiT of 14 B parameters, 81 frames at 720x1280: 75,600 tokens, text.
 
     python -m dit_jax.plan --config configs/joint_14b_720p.py --topology v5p:8x8x4
     python -m dit_jax.train --config configs/joint_14b_720p.py \

@@ -1,4 +1,4 @@
-r"""Joint spacetime DiT of 3 B parameters for 81 frames at 480x832: 32,760 tokens, text.
+r"""Joint spacetime DiT of 3 B parameters, 81 frames at 480x832: 32,760 tokens, text.
 
     python -m dit_jax.plan --config configs/joint_3b_480p.py --topology v5p:4x4x4
     python -m dit_jax.train --config configs/joint_3b_480p.py \

@@ -36,7 +36,6 @@ def spacetime(family: str, argument: str) -> ConfigDict:
     patches = ("1x2x2", "1x4x4", "2x2x2")
     config = of_preset(family, argument, default="b/1x2x2", patches=patches)
     config.model.remat = "full"
-    config.model.attention = "chunked"  # memory grows with tokens, not their square
     return config
 
 

@@ -47,7 +47,7 @@ class Collective:
         return sent(self.kind, self.num_bytes, self.ways) * self.count
 
 
-def sent(kind: str, num_bytes: float, ways: int) -> float:
+def sent(kind: str, num_bytes: int | float, ways: int) -> float:
     """Bytes that one of `ways` devices must send for one collective."""
     if kind == "collective-permute":
         return num_bytes
