@@ -45,16 +45,14 @@ def xla(
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 
 
-ATTENTIONS: dict[str, Form] = {
-    form.name: form
-    for form in (
-        # a ring visits the keys in parts, and these are the passes for a part
-        Form("xla", xla, passes=Chunks(), splits=True),
-        of_passes("chunked", Chunks()),
-        splash(),
-        CUDNN,
-    )
-}
+FORMS = (
+    # its passes are for a ring, which visits the keys in parts
+    Form("xla", xla, passes=Chunks(), splits=True),
+    of_passes("chunked", Chunks()),
+    splash(),
+    CUDNN,
+)
+ATTENTIONS: dict[str, Form] = {form.name: form for form in FORMS}
 
 
 class SelfAttention(nnx.Module):
