@@ -25,6 +25,8 @@ COLLECTIVES = (
     "collective-broadcast",
 )
 BITS = {"pred": 8, "token": 0, "bf16": 16, "opaque": 0}
+# A fusion of this name reduces and scatters at once, though it says all-reduce.
+SCATTER = "all-reduce-scatter"
 KERNEL, START = '"tpu_custom_call"', '"AsyncCollectiveStart"'
 
 
@@ -104,6 +106,8 @@ class Program:
             is_later = "chain_id" in operation.attributes and not self._starts(name)
             if kind not in COLLECTIVES or is_later:
                 continue
+            if SCATTER in name and kind == "all-reduce":
+                kind = "reduce-scatter"
             found.append(
                 _collective(kind, operation, mesh, runs, name not in self._outside)
             )
@@ -308,7 +312,8 @@ def _collective(
         axes, ways = _axes(groups, mesh), groups.shape[1]
         if kind == "all-gather" and is_start:
             sizes = sizes[len(sizes) // 2 :]  # (operands, results)
-        payload = sum(sizes) * (ways if kind == "reduce-scatter" else 1)
+        scattered = operation.opcode.startswith("reduce-scatter")
+        payload = sum(sizes) * (ways if scattered else 1)
     each = round(sent(kind, payload, ways))
     return Collective(kind, axes, payload, each, runs, in_loop, operation.scope)
 
