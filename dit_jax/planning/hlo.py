@@ -214,7 +214,7 @@ def _parse(text: str) -> tuple[dict[str, list[Operation]], str]:
             if header:
                 current = computations.setdefault(header[2], [])
                 entry = header[2] if header[1] else entry
-        elif line == "}":
+        elif line.startswith("}"):
             current = None
         elif operation := _operation(line):
             current.append(operation)
@@ -258,7 +258,7 @@ def _callees(operation: Operation) -> list[str]:
     for attribute in ("body", "condition", "calls"):
         if value := operation.attribute(attribute):
             names.append(_name(value))
-    if operation.opcode == "call":
+    if operation.opcode in ("call", "call-start"):
         names.append(_name(operation.attribute("to_apply")))
     for attribute in ("branch_computations", "called_computations"):
         if value := operation.attribute(attribute):
