@@ -5,8 +5,8 @@ r"""Joint spacetime DiT of 3 B parameters, 81 frames at 480x832: 32,760 tokens, 
         --config.data.path=DIR --workdir runs/3b
 
 Latents 21x60x104x16 of a codec that compresses 4x8x8. Text by cross-attention. A clip
-fits one chip, so no context parallelism; weights are sharded over a quarter of them. Plans:
-docs/scale.md. It has been compiled for these chips and never trained.
+fits one chip, so no context parallelism; weights are sharded over a quarter of the
+chips. Plans: docs/scale.md. It has been compiled for these chips and never trained.
 """
 
 from configs import recipes

@@ -40,7 +40,7 @@ def test_modulations_travel_and_their_weights_do_not(make):
 
 def test_weak_scaling_is_flat(make):
     few, many = make("v5e:8x8", batch_size=64), make("v5e:16x16", batch_size=256)
-    assert many.sent_bytes == pytest.approx(few.sent_bytes, rel=0.01)
+    assert many.sent_bytes == pytest.approx(few.sent_bytes, rel=0.02)
 
 
 def test_gradients_of_copies_are_reduced_over_data(make):

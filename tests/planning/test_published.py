@@ -11,7 +11,7 @@ RATIOS = {
     "Wan2.2-14B before, tpu7x-64": 0.40,
     "Wan2.2-14B after, tpu7x-64": 0.95,
     "Flux-dev, v5p-8": 0.92,
-    "DiT-XL/2 (fast-DiT), one A100": 0.63,
+    "DiT-XL/2 (fast-DiT), one A100": 0.62,
     "dense 32B (MaxText), v5e-256": 1.09,
 }
 
