@@ -104,7 +104,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.model.zero_init_head = placeholder(bool)
     config.model.final_conv = placeholder(bool)
     config.model.learn_sigma = placeholder(bool)  # twice the channels out
-    config.model.attention = placeholder(str)  # xla | chunked
+    # auto: splash on TPUs, cudnn on GPUs; else xla for short clips, chunked for long.
+    config.model.attention = placeholder(str)  # auto | xla | chunked | splash | cudnn
     # What a layer keeps for its backward pass: none (everything) | full (its input) |
     # attention (and the attention's output) | offload (the same, on the host).
     config.model.remat = placeholder(str)

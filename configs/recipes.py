@@ -36,7 +36,6 @@ def spacetime(family: str, argument: str) -> ConfigDict:
     patches = ("1x2x2", "1x4x4", "2x2x2")
     config = of_preset(family, argument, default="b/1x2x2", patches=patches)
     config.model.remat = "full"
-    config.model.attention = "chunked"  # memory grows with tokens, not their square
     return config
 
 
@@ -139,4 +138,32 @@ def latte(argument: str, *, clip_from: int) -> ConfigDict:
 def unconditional(config: ConfigDict) -> None:
     """Neither the data nor the model have labels."""
     config.prepare.label = "none"
+    config.model.labels = False
+
+
+def pod(
+    size: str, *, latents: tuple[int, int, int, int], context: int, batch_size: int
+) -> ConfigDict:
+    """A joint spacetime model for hundreds of chips: flow matching, AdamW, WSD.
+
+    latents: (T, H, W, C) that `plan` counts with; context: devices that share a clip.
+    The learning rate is that of DiT, b2 and clipping those of large runs; none of them
+    has been tuned here.
+    """
+    config = common.get_config()
+    config.model.preset = f"joint-{size}/1x2x2"
+    config.model.remat = "attention"
+    config.plan.latent_shape = latents
+    config.mesh.context = context
+    config.train.batch_size = batch_size
+    config.optimizer.schedule = "wsd"
+    config.optimizer.b2 = 0.95
+    config.optimizer.weight_decay = 0.01
+    return config
+
+
+def with_text(config: ConfigDict) -> None:
+    """Text by cross-attention, paid for by a narrower MLP, as in Wan 2.1."""
+    config.model.text = "cross_attention"
+    config.model.mlp_ratio = 2.7
     config.model.labels = False

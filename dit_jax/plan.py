@@ -1,24 +1,33 @@
 r"""Plan a training before a chip is rented: memory, traffic, time, days.
 
     python -m dit_jax.plan --config configs/joint.py:xl/1x2x2 --topology v5e:4x4 \
-        --config.plan.latent_shape=16,32,32,4 [--json FILE] [--search] [--samples N]
+        --config.plan.latent_shape=16,32,32,4 [--json FILE] [--search] [--compile]
     python -m dit_jax.plan --validate [--json FILE]
 
 A topology is CHIP:AxB[xC], 2*v5e:16x16 for two slices, h100:8x8 for hosts x GPUs. Exit
 code 0 when the training fits the memory of every device, 1 when it does not.
---validate holds the planner against six published runs instead.
+--compile compiles the real train step for the topology (needs `make venv-tpu`, and no
+TPU) and shows what the compiler found beside what was predicted. --validate holds the
+planner against six published runs instead.
 """
 
+import copy
 import sys
+from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict as Config
 
 from dit_jax import files, program
+from dit_jax.parallel import mesh as mesh_lib
 from dit_jax.parallel import topology as topology_lib
-from dit_jax.planning import inputs, report
+from dit_jax.planning import comparison, inputs, report
 from dit_jax.planning import plan as plan_lib
 from dit_jax.planning import search as search_lib
+from dit_jax.planning.comparison import Comparison
+from dit_jax.planning.compilation import Compiled, OutOfMemory, compile_step
 from dit_jax.planning.plan import Plan
+from dit_jax.training import assembly
 
 FLAGS = flags.FLAGS
 
@@ -27,6 +36,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("json", None, "File that the plan is written to.")
 flags.DEFINE_bool("search", False, "Find the cheapest mesh and remat policy that fit.")
+flags.DEFINE_bool("compile", False, "Compile the train step for the topology.")
 flags.DEFINE_bool("validate", False, "Hold the planner against published runs.")
 flags.DEFINE_integer(
     "samples", None, "Examples of the budget; the config's steps when not given.", 1
@@ -49,16 +59,50 @@ def main(arguments: list[str]) -> None:
         if found:
             training, layout = found[0].training, found[0].layout
     plan = plan_lib.make(workload, training, layout, topology, FLAGS.samples)
-    program.say(*report.lines(plan))
-    finish(plan)
+    if not FLAGS.compile:
+        program.say(*report.lines(plan))
+        finish(plan, plan.to_json(), plan.fits)
+        return
+    try:
+        both = Comparison(plan, compiled(config, plan))
+    except OutOfMemory as error:
+        program.say(*report.lines(plan), comparison.over(plan, error))
+        finish(plan, plan.to_json(), fits=False)
+        return
+    program.say(*report.lines(plan, both.figures()), *comparison.lines(both))
+    value = plan.to_json() | {"compiled": both.to_json()}
+    finish(plan, value, both.compiled.peak <= plan.memory.capacity)
 
 
-def finish(plan: Plan) -> None:
+def compiled(config: Config, plan: Plan) -> Compiled:
+    """The train step of a config with the mesh and remat policy of a plan."""
+    latent_shape, num_classes = inputs.facts(config)
+    config = copy.deepcopy(config)
+    with config.unlocked():
+        config.model.remat = plan.training.remat
+        config.mesh.update({**plan.layout.sizes, "ring": plan.layout.ring})
+        config.mesh.data //= config.mesh.dcn_data
+        config.mesh.fsdp //= config.mesh.dcn_fsdp
+    devices = topology_lib.devices(plan.topology)
+    mesh = mesh_lib.build(devices, **config.mesh)
+    text_shape = (config.model.text_length, config.model.text_dims)
+    facts = assembly.LatentFacts(
+        latent_shape,
+        num_classes,
+        flip_sign=(1,) * latent_shape[-1],
+        text_shape=text_shape,
+    )
+    run = assembly.assemble(config, facts, mesh)
+    program.say(f"compiling for {mesh_lib.describe(mesh)}: a minute or more")
+    return compile_step(run.train_step, run.abstract_state, run.abstract_batch, mesh)
+
+
+def finish(plan: Plan, value: dict[str, Any], fits: bool) -> None:
     """Writes the plan; exits 1 with the remedies when it does not fit."""
     if FLAGS.json is not None:
-        files.write_json(FLAGS.json, plan.to_json())
+        files.write_json(FLAGS.json, value)
         program.say(f"wrote {FLAGS.json}")
-    if not plan.fits:
+    if not fits:
         program.say(report.remedy(plan, search_lib.remedies(plan)))
         sys.exit(1)
 

@@ -109,17 +109,20 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _join_hosts() -> None:
-    joining = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
-    if all(value is None for value in joining):
-        return
-    if any(value is None for value in joining):
-        raise UserError(
-            "--coordinator_address, --num_processes and --process_id go together; "
-            f"found {joining}; give all three or none"
-        )
+    """Joins what flags or a launcher name; from then on the flags hold what is so."""
     from dit_jax.parallel import hosts
 
-    hosts.join(*joining)
+    place = hosts.place(
+        FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id
+    )
+    if place is None:
+        return
+    joined = hosts.join(place)
+    FLAGS["num_processes"].value = joined.num_processes
+    FLAGS["process_id"].value = joined.process_id
+    if joined.launcher:
+        text = f"joined as process {joined.process_id} of {joined.num_processes}"
+        print(f"{text} ({joined.launcher})", flush=True)
 
 
 def _sentence(error: Exception) -> str:

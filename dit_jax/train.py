@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict as Config
 
 from dit_jax import files, program
@@ -21,11 +22,25 @@ from dit_jax.data.loader import Loader, Validation, require_repeats
 from dit_jax.data.manifest import Manifest
 from dit_jax.errors import UserError
 from dit_jax.parallel import mesh, sharding
-from dit_jax.training import assembly, hooks, identity, loop, metrics, state, warm_start
+from dit_jax.training import (
+    assembly,
+    hooks,
+    identity,
+    loop,
+    metrics,
+    profile,
+    state,
+    warm_start,
+)
 from dit_jax.training.assembly import Assembly
+from dit_jax.training.profile import Profile
 from dit_jax.training.stopping import StopRequest
-from dit_jax.training.throughput import Waiting, peak
+from dit_jax.training.throughput import Dispatching, Waiting, peak
 from dit_jax.types import Batch
+
+flags.DEFINE_string(
+    "profile", None, "START:STOP, completed steps to trace into WORKDIR/profile."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -49,34 +64,42 @@ def main(arguments: list[str]) -> None:
     if first_step >= config.train.num_steps:
         program.say(f"{workdir} is already at step {first_step}; nothing to do")
         return
+    profiling = make_profiling(config, workdir, first_step)
     batches = Waiting(read_batches(run, config, first_step))
+    train_step = Dispatching(run.train_step, first_step)
     validation = read_validation(run, config, manifest)
     identity.write(workdir, config, manifest, codec, first_step)
 
-    logger = make_logger(run, config, workdir, batches, first_step)
+    logger = make_logger(run, config, workdir, batches, train_step, first_step)
     validate = make_validation(run, config, validation, logger.report)
     save = hooks.Save(
         checkpoints,
         every_steps=config.checkpoint.every_steps,
         num_steps=config.train.num_steps,
     )
+    for hook in profiling:
+        hook(first_step, train_state, {})  # a trace may begin with the first step
     try:
         loop.train(
             train_state,
             batches,
-            run.train_step,
+            train_step,
             first_step=first_step,
             num_steps=config.train.num_steps,
-            hooks=[validate, logger, save],
+            hooks=[validate, logger, save, *profiling],
             save=save.now,
             stop_requested=stop.requested,
         )
     finally:
         checkpoints.close()
         logger.close()
+        for hook in profiling:
+            hook.close()
     if held is not None:
         held.close()
     program.say(f"wrote {workdir}: checkpoints/, metrics.jsonl, config.json, codec/")
+    for hook in profiling:
+        program.say(f"wrote {hook.folder}: open it with xprof or ui.perfetto.dev")
 
 
 def _data_path(config: Config) -> str:
@@ -183,12 +206,27 @@ def make_validation(
     )
 
 
+def make_profiling(config: Config, workdir: str, first_step: int) -> list[Profile]:
+    """The trace that --profile asks for, if it does."""
+    text, num_steps = program.FLAGS.profile, config.train.num_steps
+    if text is None:
+        return []
+    steps = profile.steps(text, workdir, first_step=first_step, num_steps=num_steps)
+    return [Profile(workdir, *steps)]
+
+
 def make_logger(
-    run: Assembly, config: Config, workdir: str, batches: Waiting, first_step: int
+    run: Assembly,
+    config: Config,
+    workdir: str,
+    batches: Waiting,
+    train_step: Dispatching,
+    first_step: int,
 ) -> metrics.Logger:
     return metrics.Logger(
         workdir,
         batches,
+        train_step,
         first_step=first_step,
         num_steps=config.train.num_steps,
         every_steps=config.log.every_steps,

@@ -5,7 +5,7 @@
 #       python -m dit_jax.train --config configs/joint.py:xl/1x2x2 --workdir DIR \
 #       --config.data.path=DIR
 #
-# The coordinator is passed explicitly, so that nothing is guessed from the cluster.
+# The tasks find each other by the variables that srun sets ("joined as process 2 of 4").
 # Slurm sends SIGTERM two minutes before the end; the run saves, exits 75 and is requeued.
 #SBATCH --job-name=dit_jax
 #SBATCH --ntasks-per-node=1
@@ -21,14 +21,9 @@ if [ $# -eq 0 ]; then
   exit 64
 fi
 
-host=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-port=$((20000 + SLURM_JOB_ID % 20000))
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY  # they make the coordinator hang
 
-# shellcheck disable=SC2016  # the task expands SLURM_PROCID, not this shell
-srun --kill-on-bad-exit=1 bash -c \
-  'exec "$@" --process_id="$SLURM_PROCID"' task "$@" \
-  --coordinator_address="$host:$port" --num_processes="$SLURM_NTASKS"
+srun --kill-on-bad-exit=1 "$@"
 code=$?
 
 if [ $code -eq 75 ]; then

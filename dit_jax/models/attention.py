@@ -16,12 +16,17 @@ from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
-from dit_jax.models.chunked import HIDDEN, Chunks
+from dit_jax.models.chunked import HIDDEN, Chunks, chunked
+from dit_jax.models.cudnn import CUDNN
 from dit_jax.models.forms import Form, of_passes
 from dit_jax.models.patterns import Pattern
 from dit_jax.models.positions import Triple
 from dit_jax.models.primitives import XAVIER, Initializer, linear
 from dit_jax.models.scene import Scene
+from dit_jax.models.splash import splash
+
+LONG = 1024  # tokens
+FASTEST = {"tpu": "splash", "gpu": "cudnn"}
 
 
 def xla(
@@ -43,12 +48,32 @@ def xla(
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 
 
+def plain(
+    q: Float[Array, "B N heads head_dim"],
+    k: Float[Array, "B N heads head_dim"],
+    v: Float[Array, "B N heads head_dim"],
+    segment_ids: Int[Array, "B N"] | None = None,
+) -> Float[Array, "B N heads head_dim"]:
+    """`xla` for short sequences, where it is faster, and `chunked` for long ones."""
+    function = xla if q.shape[1] <= LONG else chunked
+    return function(q, k, v, segment_ids)
+
+
+def _of_platform(form: Form, device: jax.Device) -> Form:
+    name = FASTEST.get(device.platform)
+    return ATTENTIONS[name].on(device) if name else form
+
+
 ATTENTIONS: dict[str, Form] = {
     form.name: form
     for form in (
+        # the fastest form of the devices at hand
+        Form("auto", plain, passes=Chunks(), fit=_of_platform),
         # a ring visits the keys in parts, and these are the passes for a part
         Form("xla", xla, passes=Chunks(), splits=True),
         of_passes("chunked", Chunks()),
+        splash(),
+        CUDNN,
     )
 }
 
@@ -77,8 +102,7 @@ class SelfAttention(nnx.Module):
         constrain: types.Constrain,
         rngs: nnx.Rngs,
     ):
-        # one product for q, k and v; columns are (head, qkv, head_dim), so that a shard
-        # of the columns holds whole heads
+        # columns are (head, qkv, head_dim), so that a shard of them holds whole heads
         make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.qkv = make(width, 3 * width, ("embed", "heads"), use_bias=qkv_bias)
         self.out = make(width, width, ("heads", "embed"))
@@ -89,8 +113,7 @@ class SelfAttention(nnx.Module):
         self.constrain = constrain
 
     def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
-        qkv = self.qkv(x).reshape(*x.shape[:2], self.num_heads, 3, -1)
-        q, k, v = (qkv[..., i, :] for i in range(3))
+        q, k, v = self._project(x)
         q = self._turn(normed(self.query_norm, q, self.norm_width), scene)
         k = self._turn(normed(self.key_norm, k, self.norm_width), scene)
         dims = ("batch", "tokens", "heads", None)
@@ -98,6 +121,26 @@ class SelfAttention(nnx.Module):
         with jax.named_scope("scores"):
             out = self.pattern(self.attention, q, k, v, scene)
         return self.out(out.reshape(*x.shape[:2], -1))
+
+    def _project(self, x: Float[Array, "B N D"]) -> list[Array]:
+        """q, k, v, each [B, N, heads, head_dim].
+
+        Three products with the columns of one weight: cut from one product of all
+        columns, each would be copied into its place, and live twice.
+        """
+        x = x.astype(self.qkv.dtype)
+        kernel = self.qkv.kernel[...].astype(x.dtype)
+        columns = kernel.reshape(len(kernel), self.num_heads, 3, -1)
+        parts = []
+        for i in range(3):
+            part = x @ columns[:, :, i].reshape(len(kernel), -1)
+            part = part.reshape(*x.shape[:2], self.num_heads, -1)
+            if self.qkv.bias is not None:
+                bias = self.qkv.bias[...].astype(x.dtype)
+                bias = bias.reshape(self.num_heads, 3, -1)[:, i]
+                part = part + bias[None, None]
+            parts.append(part)
+        return parts
 
     def _turn(self, x: Array, scene: Scene) -> Array:
         """Positions of the patches; extra tokens have none."""

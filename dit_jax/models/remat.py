@@ -50,3 +50,4 @@ REMATS: dict[str, Callable[[Layer], Layer]] = {
     "attention": partial(_checkpoint, policy=_save),
     "offload": partial(_checkpoint, policy=_offload),
 }
+OF_ATTENTION = ("attention", "offload")  # policies that keep what attention names

@@ -19,6 +19,9 @@ from dit_jax.models.choices import (
 )
 from dit_jax.models.mixings import MIXINGS
 from dit_jax.models.positions import axis_split
+from dit_jax.models.remat import OF_ATTENTION
+
+UNNAMED = ("xla", "cudnn")  # their backward passes want more than output and lse
 
 DEFAULTS: dict[str, Any] = {
     "patch": (1, 2, 2),  # from the preset's name
@@ -59,7 +62,7 @@ DEFAULTS: dict[str, Any] = {
     "final_conv": False,
     "learn_sigma": False,  # twice the channels out; the second half is the variance
     "remat": "full",  # what a layer keeps for its backward pass
-    "attention": "xla",
+    "attention": "auto",
 }
 
 
@@ -138,6 +141,12 @@ def _check_parts(values: Mapping[str, Any]) -> None:
             f"model.mixing={values['mixing']} has no place for; change model.mixing to "
             f"{takes}, or take model.conditioning from {_without_extra()} and "
             "model.text other than tokens"
+        )
+    if values["remat"] in OF_ATTENTION and values["attention"] in UNNAMED:
+        raise UserError(
+            f"model.remat={values['remat']} keeps the output of attention, which "
+            f"model.attention={values['attention']} computes again all the same; "
+            "change model.attention to auto, splash or chunked, or set model.remat=full"
         )
     if STACKS[values["stack"]].paired:
         _check_pairs(values)

@@ -1,35 +1,111 @@
-"""Several processes as one run: joined through explicit coordinator flags."""
+"""Several processes as one run: joined by flags, or as their launcher says."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from dit_jax.errors import UserError
+from dit_jax.parallel import launchers
+from dit_jax.parallel.launchers import Place
 
-TIMEOUT_S = 120
+T = TypeVar("T")
+
+TIMEOUT_S = 300  # pods of one job may start minutes apart
 
 
-def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
-    """Connects this process to the others; on CPU they talk through gloo."""
-    if not 0 <= process_id < num_processes:
+def place(
+    coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> Place | None:
+    """Where this process stands by flags and launcher; None: alone.
+
+    A flag wins over what a launcher says. One process by flag and nothing else asks no
+    launcher; neither do three flags.
+    """
+    told = (coordinator_address, num_processes, process_id)
+    if None not in told:
+        return Place(*told)
+    if told == (None, 1, None):
+        return None
+    found = launchers.detect()
+    if found is not None:
+        return dataclasses.replace(
+            found,
+            coordinator_address=_or(coordinator_address, found.coordinator_address),
+            num_processes=_or(num_processes, found.num_processes),
+            process_id=_or(process_id, found.process_id),
+        )
+    if any(value is not None for value in told):
         raise UserError(
-            f"--process_id is {process_id}, but --num_processes={num_processes} allows "
-            f"0 to {num_processes - 1}; number the processes from 0"
+            "--coordinator_address, --num_processes and --process_id go together where "
+            f"no launcher tells the rest; found {told}; give all three or none"
         )
-    require_address(coordinator_address)
+    return None
+
+
+def _or(flag: T | None, launcher: T | None) -> T | None:
+    return launcher if flag is None else flag
+
+
+def join(
+    place: Place, initialize: Callable[..., None] = jax.distributed.initialize
+) -> Place:
+    """Connects this process to the others; on CPU they talk through gloo.
+
+    Returns the place with what the launcher's server told.
+    """
+    _check(place)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    settings: dict[str, Any] = {"initialization_timeout": TIMEOUT_S}
+    if place.is_known:
+        # Else JAX looks for a launcher and gives each process of Slurm a single GPU.
+        settings["cluster_detection_method"] = "deactivate"
+    if place.local_device_ids is not None:
+        settings["local_device_ids"] = place.local_device_ids
     try:
-        jax.distributed.initialize(
-            coordinator_address,
-            num_processes,
-            process_id,
-            initialization_timeout=TIMEOUT_S,
+        initialize(
+            place.coordinator_address,
+            place.num_processes,
+            place.process_id,
+            **settings,
         )
-    except (RuntimeError, jax.errors.JaxRuntimeError) as error:
-        raise OSError(
-            f"process {process_id} could not join {coordinator_address} within "
-            f"{TIMEOUT_S} s; start all {num_processes} processes and open that port"
-        ) from error
+    except Exception as error:
+        raise _cannot_join(place, error) from error
+    if place.is_known:
+        return place
+    return dataclasses.replace(
+        place, num_processes=jax.process_count(), process_id=jax.process_index()
+    )
+
+
+def _check(place: Place) -> None:
+    index, count = place.process_id, place.num_processes
+    if index is not None and count is not None and not 0 <= index < count:
+        raise UserError(
+            f"--process_id is {index}, but --num_processes={count} allows 0 to "
+            f"{count - 1}; number the processes from 0"
+        )
+    if place.coordinator_address is not None:
+        require_address(place.coordinator_address)
+
+
+def _cannot_join(place: Place, error: Exception) -> Exception:
+    if not place.is_known:
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        return UserError(
+            f"{place.launcher} started this process, but what the others are is not "
+            f"known ({text}); give --coordinator_address, --num_processes and "
+            "--process_id, or --num_processes=1 for a process alone"
+        )
+    if not isinstance(error, RuntimeError):  # also jax.errors.JaxRuntimeError
+        return error
+    return OSError(
+        f"process {place.process_id} could not join {place.coordinator_address} within "
+        f"{TIMEOUT_S} s; start all {place.num_processes} processes and open that port"
+    )
 
 
 def require_address(address: str) -> None:

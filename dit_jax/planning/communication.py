@@ -24,8 +24,9 @@ TENSOR_REDUCTIONS = 4  # a layer: two after products forward, two backward
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """kind: as in HLO. count: in a step. in_scan: once a layer. hidden: it can run
-    beside products that do not wait for it; a permute, beside attention alone."""
+    """kind: as in HLO. ways: devices of a group. count: in a step. in_scan: once a
+    layer. hidden: it can run beside products that do not wait for it; a permute, beside
+    attention alone."""
 
     kind: str
     axes: tuple[str, ...]
@@ -34,14 +35,24 @@ class Collective:
     count: int
     in_scan: bool
     hidden: bool
+    ways: int = 1
 
     @property
     def axis(self) -> str:
         return "*".join(self.axes)
 
     @property
-    def step_bytes(self) -> float:
-        return self.num_bytes * self.count
+    def sent(self) -> float:
+        """Bytes that one device sends in a step."""
+        return sent(self.kind, self.num_bytes, self.ways) * self.count
+
+
+def sent(kind: str, num_bytes: int | float, ways: int) -> float:
+    """Bytes that one of `ways` devices must send for one collective."""
+    if kind == "collective-permute":
+        return num_bytes
+    times = 2 if kind == "all-reduce" else 1  # it is a scatter and a gather
+    return times * num_bytes * (ways - 1) / ways
 
 
 def collectives(
@@ -55,7 +66,9 @@ def collectives(
         *_context(workload, training, layout),
     ]
     return tuple(
-        dataclasses.replace(one, axes=_used(one.axes, layout))
+        dataclasses.replace(
+            one, axes=_used(one.axes, layout), ways=layout.ways(one.axes)
+        )
         for one in found
         if layout.ways(one.axes) > 1 and one.count and one.num_bytes
     )

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dit_jax.planning.communication import sent
+
 COLLECTIVES = (
     "all-gather",
     "all-reduce",
@@ -91,11 +93,11 @@ class Program:
         )
 
     def kernels(self) -> dict[str, int]:
-        """Scope -> calls a step, of kernels written by hand."""
+        """Calls a step of kernels written by hand, by the name of the kernel."""
         counts: collections.Counter[str] = collections.Counter()
         for _, runs, operation in self._each():
             if operation.calls(*KERNELS):
-                counts[operation.scope] += runs
+                counts[operation.name.partition(".")[0]] += runs
         return dict(counts)
 
     def collectives(self, mesh: Mapping[str, int]) -> list[Collective]:
@@ -299,26 +301,24 @@ def _collective(
     sizes = array_bytes(operation.type)
     is_start = operation.opcode.endswith("-start")
     if kind == "collective-permute":
-        payload = sum(sizes[: len(operation.operands)])
+        payload, ways = sum(sizes[: len(operation.operands)]), 1
         pairs = re.findall(r"\{(\d+),(\d+)\}", operation.attributes)
         # pairs that stay where they are send nothing
         moving = [(int(a), int(b)) for a, b in pairs if a != b]
         axes = _axes(np.array(moving or [(0, 0)]), mesh)
-        sent = payload
     else:
         groups = replica_groups(operation.attributes, math.prod(mesh.values()))
         axes, ways = _axes(groups, mesh), groups.shape[1]
         if kind != "all-reduce" and is_start:
             sizes = sizes[len(sizes) // 2 :]  # (operands, results)
         payload = sum(sizes) * (ways if kind == "reduce-scatter" else 1)
-        share = (ways - 1) / ways
-        sent = round(payload * share * (2 if kind == "all-reduce" else 1))
-    return Collective(kind, axes, payload, sent, runs, in_loop, operation.scope)
+    each = round(sent(kind, payload, ways))
+    return Collective(kind, axes, payload, each, runs, in_loop, operation.scope)
 
 
 ORDER = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
 MESH_GROUPS = re.compile(
-    r"replica_groups=mesh\[(.*?)\](?:, device_ids=\(" + ORDER + r"\))? \{(.*?)\}"
+    r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(" + ORDER + r"\))? \{(.*?)\}"
 )
 IOTA_GROUPS = re.compile(r"replica_groups=\[([\d,]+)\]<=" + ORDER)
 

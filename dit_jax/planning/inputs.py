@@ -1,7 +1,6 @@
 """A config becomes what a plan is made of: the one place here that reads sections."""
 
 import copy
-from typing import Any
 
 from ml_collections import ConfigDict as Config
 
@@ -9,10 +8,11 @@ from dit_jax import config as config_lib
 from dit_jax.data import manifest
 from dit_jax.errors import UserError
 from dit_jax.inference import denoiser
+from dit_jax.parallel.mesh import AXES, DCN_AXES
 from dit_jax.parallel.topology import Topology
 from dit_jax.planning import workload
 from dit_jax.planning.layout import Layout, fill
-from dit_jax.planning.training import Training, remat_name
+from dit_jax.planning.training import Training
 from dit_jax.planning.workload import Workload
 
 
@@ -29,15 +29,15 @@ def resolve(config: Config) -> Config:
 
 def read(config: Config, topology: Topology) -> tuple[Workload, Training, Layout]:
     """Of a resolved config. Nothing is allocated."""
-    latent_shape, num_classes = _facts(config)
+    latent_shape, num_classes = facts(config)
     return (
         workload.of_config(config, latent_shape, num_classes),
         _training(config),
-        fill(config_lib.section(config, "mesh"), topology, **_ring(config)),
+        fill(_sizes(config), topology, config.mesh.ring),
     )
 
 
-def _facts(config: Config) -> tuple[tuple[int, int, int, int], int]:
+def facts(config: Config) -> tuple[tuple[int, int, int, int], int]:
     """(latent shape, classes) of the dataset, or as `plan.*` says where there is none.
 
     Text has the shape that the model reads, see `model.text_length`."""
@@ -72,18 +72,17 @@ def _training(config: Config) -> Training:
         batch_size=config.train.batch_size,
         num_steps=config.train.num_steps,
         microbatches=config.train.microbatches,
-        remat=remat_name(config.model.remat),
+        remat=config.model.remat,
         attention=config.model.attention,
         dtype=config.model.dtype,
-        **_optimizer(config),
+        optimizer=config.optimizer.name,
     )
 
 
-def _optimizer(config: Config) -> dict[str, Any]:
-    """AdamW where a config has no choice of optimizers."""
-    return {"optimizer": config.optimizer.name} if "name" in config.optimizer else {}
-
-
-def _ring(config: Config) -> dict[str, Any]:
-    """Heads are exchanged where a config has no choice of a ring."""
-    return {"ring": config.mesh.ring} if "ring" in config.mesh else {}
+def _sizes(config: Config) -> dict[str, int]:
+    """Of the axes over all slices; -1 is what is left, slices included."""
+    sizes = {axis: config.mesh[axis] for axis in AXES}
+    for axis in DCN_AXES:
+        if sizes[axis] > 0:
+            sizes[axis] *= config.mesh[f"dcn_{axis}"]
+    return sizes

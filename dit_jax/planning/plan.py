@@ -50,9 +50,9 @@ class Plan:
         return roofline.days(self.step_s, self.training.batch_size, self.num_samples)
 
     @property
-    def collective_bytes(self) -> float:
-        """Of one device and step."""
-        return sum((one.step_bytes for one in self.collectives), start=0.0)
+    def sent_bytes(self) -> float:
+        """That one device sends in a step."""
+        return sum((one.sent for one in self.collectives), start=0.0)
 
     def predictions(self) -> dict[str, float]:
         """Every quantity that a compiled program or a run can be asked for too."""
@@ -62,7 +62,7 @@ class Plan:
             "hardware_flops": self.roofline.hardware_flops,
             "memory_bytes": self.memory.total,
             "state_bytes": self.memory.states,
-            "collective_bytes": self.collective_bytes,
+            "sent_bytes": self.sent_bytes,
             "step_s": self.step_s,
             "mfu": self.roofline.mfu,
             "samples_per_s": self.samples_per_s,
@@ -103,7 +103,7 @@ class Plan:
                 "formulas": dict(self.memory.formulas),
             },
             "collectives": [
-                {**dataclasses.asdict(one), "axes": one.axis, "bytes": one.step_bytes}
+                {**dataclasses.asdict(one), "axes": one.axis, "sent": one.sent}
                 for one in self.collectives
             ],
             "roofline": dataclasses.asdict(self.roofline),

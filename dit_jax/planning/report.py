@@ -106,7 +106,7 @@ def _collectives(plan: Plan) -> Iterator[str]:
         yield "  no collectives"
         return
     yield "  collectives: kind, axis, bytes each, times a step, in the scan over layers"
-    for one in sorted(plan.collectives, key=lambda one: -one.step_bytes):
+    for one in sorted(plan.collectives, key=lambda one: -one.sent):
         yield (
             f"    {one.kind:<18} {one.axis:<20} {one.num_bytes / 1e6:10.4g} MB "
             f"x {one.count:<5} {'scan' if one.in_scan else '    '}  {one.what}"

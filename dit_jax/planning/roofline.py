@@ -103,17 +103,24 @@ def roofline(
 
 def hardware_flops(workload: Workload, training: Training, topology: Topology) -> float:
     """Of a device in a step, with recomputation and the kernels' own."""
-    linear, forward, backward = _factors(training)
-    each = linear * workload.linear_flops
-    each += (forward + backward) * workload.scores_flops
-    return training.batch_size * each / topology.num_devices
+    linear, *_ = _factors(training)
+    each = training.batch_size * workload.linear_flops / topology.num_devices
+    return linear * each + scores_flops(workload, training, topology)
+
+
+def scores_flops(workload: Workload, training: Training, topology: Topology) -> float:
+    """Of attention's scores alone, forward and backward."""
+    _, forward, backward = _factors(training)
+    each = training.batch_size * workload.scores_flops / topology.num_devices
+    return (forward + backward) * each
 
 
 def _factors(training: Training) -> tuple[float, float, float]:
     """Products of a step as multiples of one forward pass: linear maps, attention
     forward, attention backward."""
     policy = training.policy
-    return 1 + BACKWARD_LINEAR + policy.linear, 1.0 + policy.scores, BACKWARD_SCORES
+    backward = BACKWARD_LINEAR if training.attention == "xla" else BACKWARD_SCORES
+    return 1 + BACKWARD_LINEAR + policy.linear, 1.0 + policy.scores, backward
 
 
 def products(

@@ -72,11 +72,3 @@ class Training:
             f"batch {self.batch_size} in {self.microbatches} part(s), remat "
             f"{self.remat}, {self.optimizer}, attention {self.attention}, {self.dtype}"
         )
-
-
-def remat_name(value: bool | str) -> str:
-    """The policy of a `model.remat` value: true is full, false is none."""
-    if isinstance(value, bool):
-        return "full" if value else "none"
-    choose(REMATS, value, "model.remat")
-    return value

@@ -128,7 +128,7 @@ def of_model(
 
     Attention is traced in its plain form, whose products every other form computes.
     """
-    plain = {**model, "attention": "xla", "dtype": "float32"}
+    plain = {**model, "attention": "xla", "remat": "full", "dtype": "float32"}
     values = {key: plain[key] for key in plain if key not in ("preset", "dtype")}
     cost = presets.cost(
         plain["preset"],

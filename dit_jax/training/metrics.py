@@ -16,7 +16,7 @@ from dit_jax import files
 from dit_jax.training.hooks import require_finite
 from dit_jax.training.state import TrainState
 from dit_jax.training.step import Metrics
-from dit_jax.training.throughput import Waiting
+from dit_jax.training.throughput import Dispatching, Waiting, shares
 
 FILE = "metrics.jsonl"
 
@@ -32,6 +32,7 @@ class Logger:
         self,
         workdir: files.PathLike,
         waiting: Waiting,
+        dispatching: Dispatching,
         *,
         first_step: int,
         num_steps: int,
@@ -41,7 +42,7 @@ class Logger:
         peak: tuple[float, str],
         tensorboard: bool,
     ):
-        self.waiting = waiting
+        self.waiting, self.dispatching = waiting, dispatching
         self.num_steps = num_steps
         self.every_steps = every_steps
         self.tokens_per_step = tokens_per_step
@@ -59,6 +60,7 @@ class Logger:
         )
         self.mark: float | None = None
         self.mark_wait = waiting.seconds
+        self.mark_dispatch = dispatching.seconds
 
     def report(self, step: int, values: dict[str, float]) -> None:
         """Values of another hook, written with the line of this step."""
@@ -90,18 +92,20 @@ class Logger:
         now, waited = time.perf_counter(), self.waiting.seconds
         then, self.mark = self.mark, now
         wait, self.mark_wait = waited - self.mark_wait, waited
+        called = self.dispatching.seconds
+        dispatch, self.mark_dispatch = called - self.mark_dispatch, called
         if then is None:
             return {}
         seconds = now - then
         rate = num_steps / seconds
-        return {
+        rates: dict[str, float | str] = {
             "steps_per_s": rate,
             "tokens_per_s": rate * self.tokens_per_step,
             "model_flops_per_s": rate * self.flops_per_step,
             "mfu": rate * self.flops_per_step / self.peak[0],
             "mfu_denominator": self.peak[1],
-            "data_wait_share": wait / seconds,
         }
+        return rates | shares(seconds, wait, dispatch)
 
     def _show(self, values: dict) -> None:
         step = values["step"]

@@ -1,8 +1,8 @@
 """How fast a run goes and how much of the hardware it uses."""
 
 import time
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Generic, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dit_jax.parallel import chips
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def peak(mesh: Mesh) -> tuple[float, str]:
@@ -57,3 +58,35 @@ class Waiting(Iterator[T]):
             return next(self.source)
         finally:
             self.seconds += time.perf_counter() - start
+
+
+class Dispatching(Generic[P, T]):
+    """A function of a step that knows how many seconds its caller spent in calling it.
+
+    Devices work on after the call; where they cannot take more work, it waits for them.
+    Every call has its number of completed steps in a trace of the profiler.
+    """
+
+    def __init__(self, function: Callable[P, T], first_step: int):
+        self.function = function
+        self.step = first_step
+        self.seconds = 0.0
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        start = time.perf_counter()
+        self.step += 1
+        try:
+            with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
+                return self.function(*args, **kwargs)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def shares(seconds: float, wait: float, dispatch: float) -> dict[str, float]:
+    """Of the time of some steps: waiting for data, calling the step, and all the rest,
+    in which devices compute (and validate, save, ...). They sum to 1."""
+    return {
+        "data_wait_share": wait / seconds,
+        "dispatch_share": dispatch / seconds,
+        "compute_share": (seconds - wait - dispatch) / seconds,
+    }

@@ -94,7 +94,7 @@ def test_a_wrong_name_or_value_is_one_sentence_with_a_remedy(name, overrides, me
 
 def test_an_unknown_attention_is_named_with_the_choices():
     arguments = {"latent_shape": (2, 4, 4, 4), "num_classes": 0, "rngs": nnx.Rngs(0)}
-    with pytest.raises(ValueError, match="model.attention is 'flash'.*chunked, xla"):
+    with pytest.raises(ValueError, match="'flash'.*chunked, cudnn, splash, xla"):
         presets.build("joint-tiny/1x2x2", attention="flash", **arguments)
 
 

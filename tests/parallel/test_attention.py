@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dit_jax.models.attention import ATTENTIONS
+from dit_jax.models.splash import splash
 from dit_jax.parallel import mesh
 from dit_jax.parallel.attention import on_mesh
 from dit_jax.types import PADDED
@@ -68,6 +69,14 @@ def test_attention_on_a_mesh_equals_plain_attention(layout, length, segments):
 @pytest.mark.parametrize("layout", ["ulysses", "ulysses 2 x ring 4"])
 def test_the_plain_form_can_be_spread_too(layout):
     assert_equal(spread("xla", layout), *case(length=37, segments=2))
+
+
+@pytest.mark.parametrize("layout", ["heads", "ulysses 2 x ring 4"])
+def test_kernels_can_be_spread_and_sent_around_a_ring(layout):
+    sizes, ring = LAYOUTS[layout]
+    built = mesh.build(**dict(zip(mesh.AXES, sizes, strict=True)))
+    attention = on_mesh(splash(interpret=True), built, ring)
+    assert_equal(attention, *case(rows=4, length=37, segments=2))
 
 
 @pytest.mark.parametrize("layout", ["rows", "data 2, ulysses 2 x ring 2"])
@@ -187,6 +196,13 @@ def test_heads_that_ulysses_does_not_divide_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match=r"num_heads is 12.*= 2 .*= 4 .*mesh.ring"):
         on_mesh(ATTENTIONS["xla"], built)(q, q, q)
     assert on_mesh(ATTENTIONS["xla"], built, 2)(q, q, q).shape == q.shape
+
+
+def test_a_form_that_does_not_run_on_the_meshs_devices_is_refused():
+    built = mesh.build(data=8, fsdp=1, context=1, tensor=1)
+    for name in ("splash", "cudnn"):
+        with pytest.raises(ValueError, match=f"'{name}'.*the mesh is of cpu devices"):
+            on_mesh(ATTENTIONS[name], built)
 
 
 def test_a_function_that_is_no_form_can_be_spread_but_not_around_a_ring():

@@ -32,7 +32,7 @@ def test_a_layer_is_gathered_twice_and_reduced_once_in_bfloat16(make):
 def test_modulations_travel_and_their_weights_do_not(make):
     """A third of the weights, 6 D^2 of 18 D^2 a layer; a result of 6 D an example."""
     plan = make()
-    gathered = sum(c.step_bytes for c in of(plan, "all-gather", "fsdp"))
+    gathered = sum(c.num_bytes * c.count for c in of(plan, "all-gather", "fsdp"))
     assert gathered == 2 * 2 * LAYERS * LAYER
     moved = one(plan, "all-to-all", "fsdp", in_scan=False)
     assert (moved.num_bytes, moved.count) == (4 * LAYERS * 6 * D, 2)
@@ -40,7 +40,7 @@ def test_modulations_travel_and_their_weights_do_not(make):
 
 def test_weak_scaling_is_flat(make):
     few, many = make("v5e:8x8", batch_size=64), make("v5e:16x16", batch_size=256)
-    assert many.collective_bytes == pytest.approx(few.collective_bytes, rel=0.01)
+    assert many.sent_bytes == pytest.approx(few.sent_bytes, rel=0.01)
 
 
 def test_gradients_of_copies_are_reduced_over_data(make):
@@ -89,5 +89,5 @@ def test_tensor_reduces_two_outputs_and_two_gradients_a_layer(make):
 
 def test_microbatches_gather_again(make):
     whole, half = make(batch_size=512), make(batch_size=512, microbatches=2)
-    before = one(whole, "all-gather", "fsdp").step_bytes
-    assert one(half, "all-gather", "fsdp").step_bytes == 2 * before
+    before = one(whole, "all-gather", "fsdp").sent
+    assert one(half, "all-gather", "fsdp").sent == 2 * before

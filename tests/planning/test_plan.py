@@ -34,8 +34,8 @@ def test_a_plan_survives_json_with_all_it_was_made_of(make):
     assert stored["predictions"]["memory_bytes"] == sum(
         stored["memory"]["bytes"].values()
     )
-    assert stored["predictions"]["collective_bytes"] == sum(
-        one["bytes"] for one in stored["collectives"]
+    assert stored["predictions"]["sent_bytes"] == sum(
+        one["sent"] for one in stored["collectives"]
     )
     assert set(stored["memory"]["bytes"]) == set(stored["memory"]["formulas"])
 

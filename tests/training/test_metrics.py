@@ -1,12 +1,13 @@
 """The log: means over steps, and lines that a resumed run does not repeat."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from dit_jax.training.metrics import JsonLines, clock, summarise
-from dit_jax.training.throughput import Waiting
+from dit_jax.training.throughput import Dispatching, Waiting, shares
 
 
 def test_bucketed_losses_are_means_over_examples_of_all_steps():
@@ -48,6 +49,24 @@ def test_waiting_passes_everything_on_and_counts_time():
     waiting = Waiting(iter([1, 2]))
     assert list(waiting) == [1, 2]
     assert waiting.seconds > 0
+
+
+def test_dispatching_hands_on_arguments_and_counts_the_time_of_the_call():
+    def step(state, batch):
+        time.sleep(0.02)
+        return state + batch, {"loss": batch}
+
+    dispatching = Dispatching(step, first_step=7)
+    assert dispatching(1, batch=2) == (3, {"loss": 2})
+    assert dispatching(3, batch=4) == (7, {"loss": 4})
+    assert 0.04 <= dispatching.seconds < 1
+    assert dispatching.step == 9
+
+
+def test_shares_of_the_time_are_of_what_they_say_and_sum_to_one():
+    found = shares(8.0, wait=2.0, dispatch=1.0)
+    wanted = {"data_wait_share": 1 / 4, "dispatch_share": 1 / 8, "compute_share": 5 / 8}
+    assert found == wanted
 
 
 @pytest.mark.parametrize(("s", "text"), [(5, "0:05"), (65, "1:05"), (3661, "1:01:01")])

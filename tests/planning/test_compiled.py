@@ -1,0 +1,120 @@
+"""The plan of a small model against what the TPU compiler makes of its train step."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dit_jax import plan as plan_program
+from dit_jax.parallel import topology as topologies
+from dit_jax.parallel.constrain import OnMesh
+from dit_jax.parallel.sharding import RULES
+from dit_jax.planning import comparison, inputs
+from dit_jax.planning import plan as plan_lib
+from dit_jax.planning.comparison import Comparison
+from tests.training.conftest import ROOT
+from tests.training.test_configs import load
+
+pytestmark = pytest.mark.tpu
+SMALL = {
+    "model.width": "512",
+    "model.num_heads": "4",
+    "model.depth": "4",
+    "model.dtype": "bfloat16",
+    "train.batch_size": "32",
+    "mesh.data": "1",
+    "plan.latent_shape": "8,16,16,16",
+}
+
+
+def compared(topology="v5e:2x4", **changes):
+    values = SMALL | {key.replace("__", "."): v for key, v in changes.items()}
+    config = load("joint_xl_256px.py", values)
+    machine = topologies.parse(topology)
+    plan = plan_lib.make(*inputs.read(config, machine), machine)
+    return Comparison(plan, plan_program.compiled(config, plan))
+
+
+@pytest.fixture(scope="module")
+def sharded():
+    return compared()
+
+
+def test_nothing_is_sent_that_was_not_planned(sharded):
+    assert sharded.unplanned() == []
+    assert sharded.figures()["sent_bytes"] <= 1.10 * sharded.plan.sent_bytes
+
+
+def test_memory_is_near_what_must_be_held(sharded):
+    assert sharded.compiled.peak <= 1.15 * sharded.plan.memory.total
+
+
+def test_the_whole_state_is_updated_in_place(sharded):
+    assert sharded.compiled.aliased > 0.999 * sharded.plan.memory.states
+
+
+@pytest.mark.parametrize(
+    ("remat", "attention"),
+    [("none", "xla"), ("full", "xla"), ("attention", "chunked"), ("none", "chunked")],
+)
+def test_products_are_those_of_the_model_times_the_policy(remat, attention):
+    found = compared(model__remat=remat, model__attention=attention)
+    assert found.compiled.kernels == {}
+    ratio = found.hardware_flops / found.plan.predictions()["hardware_flops"]
+    assert 0.98 <= ratio <= 1.02
+
+
+def test_each_policy_holds_less_than_the_one_before():
+    policies = ("none", "attention", "full")
+    peaks = [compared(model__remat=remat).compiled.peak for remat in policies]
+    assert peaks == sorted(peaks, reverse=True)
+    assert len({round(peak, -6) for peak in peaks}) == len(peaks)
+    offloaded = compared(model__remat="offload").compiled
+    assert offloaded.host > 0
+    assert offloaded.peak < peaks[1]
+
+
+BROKEN = {
+    "weights that nobody gathers": lambda patch: patch.setattr(
+        OnMesh, "gather", lambda self, weight, dims: weight
+    ),
+    "modulations that are gathered as weights": lambda patch: patch.setattr(
+        OnMesh, "__call__", lambda self, x, dims: x
+    ),
+    "an activation spread over its width": lambda patch: patch.setitem(
+        RULES, "signal", "fsdp"
+    ),
+}
+
+
+@pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN)
+def test_a_broken_rule_is_seen(monkeypatch, breaks):
+    breaks(monkeypatch)
+    found = compared()
+    ratio = found.figures()["sent_bytes"] / found.plan.sent_bytes
+    assert found.unplanned() or ratio > 1.10
+
+
+def test_context_parallelism_sends_what_was_planned():
+    found = compared(mesh__context="4")
+    assert found.unplanned() == []
+    assert found.figures()["sent_bytes"] <= 1.10 * found.plan.sent_bytes
+
+
+def test_out_of_memory_is_a_sentence_with_remedies():
+    command = [sys.executable, "-m", "dit_jax.plan", "--compile", "--topology=v5e:2x2"]
+    command += [f"--config={ROOT}/configs/joint_3b_480p.py", "--config.mesh.context=4"]
+    command += ["--config.train.batch_size=4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "too little" in done.stdout
+    assert "cheapest remedies" in done.stdout or "no change of remat" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_json_holds_both_sides(sharded):
+    value = json.loads(json.dumps(sharded.to_json()))
+    assert set(value["over_predicted"]) == set(sharded.figures())
+    lines = "\n".join(comparison.lines(sharded))
+    assert "0 collectives that were not planned" in lines
