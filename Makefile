@@ -62,8 +62,9 @@ lock: ## write requirements/*.txt anew (LOCK_ARGS=--upgrade for newer versions)
 	}; for lane in 11 12; do \
 	  compile --python-version 3.$$lane core.in dev.in build.in -o py3$$lane.txt; \
 	  compile --python-version 3.$$lane tpu.in -c py3$$lane.txt -o tpu-py3$$lane.txt; \
-	  sed -n 's/^jax==\([^ ]*\).*/jax-cuda12-plugin==\1/p' py3$$lane.txt \
-	    | compile --python-version 3.$$lane - -o gpu-py3$$lane.txt; \
+	  sed -n 's/^jax==\([^ ]*\).*/jax-cuda12-plugin==\1/p; s/^\(jax-cuda12-\)plugin/\1pjrt/p' \
+	    py3$$lane.txt \
+	  | compile --no-deps --python-version 3.$$lane - gpu.in -o gpu-py3$$lane.txt; \
 	done; compile --no-deps --python-version 3.11 demo.in fvd.in text.in \
 	  -o holders.txt
 
@@ -110,10 +111,10 @@ $(VENV)/.tpu: $(VENV)/.project $(wildcard requirements/tpu-*.txt)
 	@$(PIP) --require-hashes -r requirements/tpu-$(LANE).txt
 	@touch $@
 
-# The compiler alone, of the same release as jax: no CUDA libraries, nothing can run.
+# The compiler, of the same release as jax, without CUDA: nothing can run.
 $(VENV)/.gpu: $(VENV)/.project $(wildcard requirements/gpu-*.txt)
-	@echo "adding the GPU compiler to $(VENV): 185 MB to download, 480 MB on disk"
-	@$(PIP) --require-hashes -r requirements/gpu-$(LANE).txt
+	@echo "adding the GPU compiler to $(VENV): 900 MB to download, 1.6 GB on disk"
+	@$(PIP) --require-hashes --no-deps -r requirements/gpu-$(LANE).txt
 	@echo "where there is no GPU, start programs with JAX_PLATFORMS=cpu from now on"
 	@touch $@
 

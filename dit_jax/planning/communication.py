@@ -50,7 +50,7 @@ class Collective:
 def sent(kind: str, num_bytes: int | float, ways: int) -> float:
     """Bytes that one of `ways` devices must send for one collective."""
     if kind == "collective-permute":
-        return num_bytes
+        return float(num_bytes)
     times = 2 if kind == "all-reduce" else 1  # it is a scatter and a gather
     return times * num_bytes * (ways - 1) / ways
 

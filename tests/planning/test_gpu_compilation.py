@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dit_jax import config
+from dit_jax.models.attention import ATTENTIONS
 from dit_jax.parallel import mesh, topology
 from dit_jax.planning.compilation import compile_step
 from dit_jax.planning.hlo import Program
@@ -47,12 +48,18 @@ def test_the_train_step_does_the_work_of_the_formula_and_no_more():
     assert ("all-gather", ("fsdp",)) in in_loops  # weights, where they are used
 
 
+@pytest.fixture(scope="module")
+def replicated():
+    """Over one GPU."""
+    sizes = {"data": 1, "fsdp": 1, "context": 1, "tensor": 1}
+    return NamedSharding(mesh.build(topology.devices("h100:1x1"), **sizes), P())
+
+
 @pytest.mark.parametrize("triton", [True, False])
-def test_products_in_a_loop_count_as_often_as_they_run(triton):
+def test_products_in_a_loop_count_as_often_as_they_run(replicated, triton):
     """In kernels that XLA writes, and left to the library."""
-    one = mesh.build(topology.devices("h100:1x1"), data=1, fsdp=1, context=1, tensor=1)
     x, w = (
-        jax.ShapeDtypeStruct(dims, jnp.bfloat16, sharding=NamedSharding(one, P()))
+        jax.ShapeDtypeStruct(dims, jnp.bfloat16, sharding=replicated)
         for dims in ((256, 128), (128, 128))
     )
 
@@ -63,3 +70,17 @@ def test_products_in_a_loop_count_as_often_as_they_run(triton):
     found = found.compile(compiler_options={"xla_gpu_enable_triton_gemm": triton})
     assert ("__cublas$" in found.as_text()) != triton
     assert Program(found.as_text()).flops() == 7 * 2 * 256 * 128 * 128
+
+
+def test_attention_of_cudnn_is_counted_as_calls_of_its_kernels(replicated):
+    x = jax.ShapeDtypeStruct((2, 128, 4, 64), jnp.bfloat16, sharding=replicated)
+
+    def function(x):
+        def layer(x, _):
+            return ATTENTIONS["cudnn"](x, x, x), None
+
+        return jax.lax.scan(layer, x, None, length=7)[0].astype(jnp.float32).sum()
+
+    found = Program(jax.jit(jax.grad(function)).lower(x).compile().as_text())
+    kernels = {"dot_product_attention_fwd": 7, "dot_product_attention_bwd": 7}
+    assert (found.kernels(), found.flops()) == (kernels, 0)
