@@ -64,18 +64,16 @@ def _of_platform(form: Form, device: jax.Device) -> Form:
     return ATTENTIONS[name].on(device) if name else form
 
 
-ATTENTIONS: dict[str, Form] = {
-    form.name: form
-    for form in (
-        # the fastest form of the devices at hand
-        Form("auto", plain, passes=Chunks(), fit=_of_platform),
-        # a ring visits the keys in parts, and these are the passes for a part
-        Form("xla", xla, passes=Chunks(), splits=True),
-        of_passes("chunked", Chunks()),
-        splash(),
-        CUDNN,
-    )
-}
+FORMS = (
+    # the fastest form of the devices at hand
+    Form("auto", plain, passes=Chunks(), fit=_of_platform),
+    # its passes are for a ring, which visits the keys in parts
+    Form("xla", xla, passes=Chunks(), splits=True),
+    of_passes("chunked", Chunks()),
+    splash(),
+    CUDNN,
+)
+ATTENTIONS: dict[str, Form] = {form.name: form for form in FORMS}
 
 
 class SelfAttention(nnx.Module):
@@ -105,7 +103,7 @@ class SelfAttention(nnx.Module):
         # columns are (head, qkv, head_dim), so that a shard of them holds whole heads
         make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.qkv = make(width, 3 * width, ("embed", "heads"), use_bias=qkv_bias)
-        self.out = make(width, width, ("heads", "embed"))
+        self.out = make(width, width, ("heads_in", "stream"))
         self.query_norm = norm(norm_width, rngs=rngs)
         self.key_norm = norm(norm_width, rngs=rngs)
         self.num_heads, self.norm_width = num_heads, norm_width
@@ -174,7 +172,7 @@ class CrossAttention(nnx.Module):
         self.query = make(width, width, ("embed", "heads"), use_bias=qkv_bias)
         # columns are (head, kv, head_dim)
         self.key_value = make(width, 2 * width, ("embed", "heads"), use_bias=qkv_bias)
-        self.out = make(width, width, ("heads", "embed"))
+        self.out = make(width, width, ("heads_in", "stream"))
         self.query_norm = norm(norm_width, rngs=rngs)
         self.key_norm = norm(norm_width, rngs=rngs)
         self.num_heads, self.norm_width = num_heads, norm_width
@@ -238,7 +236,7 @@ class Followed(nnx.Module):
         self.linear = linear(
             width,
             width,
-            ("signal", "embed"),
+            ("embed", "stream"),
             kernel_init=kernel_init,
             dtype=dtype,
             rngs=rngs,

@@ -47,7 +47,7 @@ class MLP(nnx.Module):
     ):
         make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.hidden = make(width, hidden, ("embed", "mlp"))
-        self.out = make(hidden, width, ("mlp", "embed"))
+        self.out = make(hidden, width, ("mlp_in", "stream"))
         self.exact = exact
         self.constrain = constrain
 

@@ -69,7 +69,7 @@ class TimeEmbedding(nnx.Module):
         make = partial(linear, kernel_init=small, precision=EXACT, rngs=rngs)
         hidden = hidden or width
         self.hidden = make(dims, hidden, ("time", "embed"))
-        self.out = make(hidden, width, ("signal", "embed"))
+        self.out = make(hidden, width, ("embed", "stream"))
         self.scale, self.dims, self.constrain = scale, dims, constrain
 
     def __call__(
@@ -137,7 +137,7 @@ class PooledText(nnx.Module):
     def __init__(self, text_dims: int, width: int, *, rngs: nnx.Rngs):
         make = partial(linear, precision=EXACT, rngs=rngs)
         self.hidden = make(text_dims, width, ("text", "embed"))
-        self.out = make(width, width, ("signal", "embed"))
+        self.out = make(width, width, ("embed", "stream"))
         draw = nnx.initializers.normal(0.02)(rngs.params(), (width,))
         self.null = nnx.Param(draw, out_sharding=("embed",))
 

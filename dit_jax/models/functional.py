@@ -47,8 +47,9 @@ def abstract(name: str, **arguments: Any) -> nnx.Module:
 def logical_axes(model: nnx.Module) -> PyTree[tuple[str | None, ...]]:
     """The names of every parameter's dims, in the structure of `split`'s parameters.
 
-    layers (scanned over), embed, mlp, heads, modulation, signal (the input of
-    modulations), time, labels, norm, patch_in, patch_out.
+    layers (scanned over), embed and stream (the width where it enters and leaves), mlp,
+    heads, mlp_in, heads_in, modulation, signal (the input of modulations), time, labels,
+    norm, patch_in, patch_out.
     """
     return nnx.to_pure_dict(
         jax.tree.map(

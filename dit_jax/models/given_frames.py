@@ -111,7 +111,7 @@ class PooledFrames(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.tokens = FrameTokens(channels, patch, width, dtype=dtype, rngs=rngs)
-        self.out = linear(width, width, ("signal", "embed"), dtype=dtype, rngs=rngs)
+        self.out = linear(width, width, ("embed", "stream"), dtype=dtype, rngs=rngs)
 
     def __call__(self, t: Times, conditioning: Told) -> Float[Array, "B 1 D"]:
         tokens, mask = self.tokens(t, conditioning)

@@ -150,7 +150,7 @@ class Merge(nnx.Module):
         self.linear = linear(
             2 * width,
             width,
-            ("signal", "embed"),
+            ("embed", "stream"),
             kernel_init=kernel_init,
             dtype=dtype,
             rngs=rngs,

@@ -12,13 +12,18 @@ from jaxtyping import Array
 from dit_jax.errors import UserError
 
 # Weights are sharded over fsdp and context together, so that context parallelism adds
-# no copies of them. None means: not sharded, on purpose.
+# no copies of them; and on the dim that comes first, since TPUs scatter gradients along
+# that one only. "stream" is the width that leaves a layer, "embed" the one that enters.
+# None means: not sharded, on purpose.
 RULES: dict[str, tuple[str, ...] | str | None] = {
     "batch": ("data", "fsdp"),
     "tokens": "context",
     "embed": ("fsdp", "context"),
     "heads": "tensor",
+    "heads_in": ("tensor", "fsdp", "context"),
     "mlp": "tensor",
+    "mlp_in": ("tensor", "fsdp", "context"),
+    "stream": None,
     "modulation": ("fsdp", "context", "tensor"),
     "signal": None,
     "layers": None,

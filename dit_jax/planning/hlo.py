@@ -25,6 +25,8 @@ COLLECTIVES = (
     "collective-broadcast",
 )
 BITS = {"pred": 8, "token": 0, "bf16": 16, "opaque": 0}
+# A fusion of this name reduces and scatters at once, though it says all-reduce.
+SCATTER = "all-reduce-scatter"
 START = '"AsyncCollectiveStart"'
 KERNELS = ('"tpu_custom_call"', '"__cudnn$')
 PRODUCT = '"__cublas$'  # what the GPU compiler leaves to the library
@@ -110,6 +112,8 @@ class Program:
             is_later = "chain_id" in operation.attributes and not self._starts(name)
             if kind not in COLLECTIVES or is_later:
                 continue
+            if SCATTER in name and kind == "all-reduce":
+                kind = "reduce-scatter"
             found.append(
                 _collective(kind, operation, mesh, runs, name not in self._outside)
             )
@@ -213,7 +217,7 @@ def _parse(text: str) -> tuple[dict[str, list[Operation]], str]:
             if header:
                 current = computations.setdefault(header[2], [])
                 entry = header[2] if header[1] else entry
-        elif line == "}":
+        elif line.startswith("}"):
             current = None
         elif operation := _operation(line):
             current.append(operation)
@@ -257,7 +261,7 @@ def _callees(operation: Operation) -> list[str]:
     for attribute in ("body", "condition", "calls"):
         if value := operation.attribute(attribute):
             names.append(_name(value))
-    if operation.opcode == "call":
+    if operation.opcode in ("call", "call-start"):
         names.append(_name(operation.attribute("to_apply")))
     for attribute in ("branch_computations", "called_computations"):
         if value := operation.attribute(attribute):
@@ -309,9 +313,10 @@ def _collective(
     else:
         groups = replica_groups(operation.attributes, math.prod(mesh.values()))
         axes, ways = _axes(groups, mesh), groups.shape[1]
-        if kind != "all-reduce" and is_start:
+        if is_start and operation.opcode != "all-reduce-start":
             sizes = sizes[len(sizes) // 2 :]  # (operands, results)
-        payload = sum(sizes) * (ways if kind == "reduce-scatter" else 1)
+        scattered = operation.opcode.startswith("reduce-scatter")
+        payload = sum(sizes) * (ways if scattered else 1)
     each = round(sent(kind, payload, ways))
     return Collective(kind, axes, payload, each, runs, in_loop, operation.scope)
 

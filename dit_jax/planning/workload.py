@@ -219,9 +219,9 @@ def transformer(
     }
     shapes = [
         ("stack/blocks/attention/qkv", (L, D, 3 * D), (LAYERS, "embed", "heads")),
-        ("stack/blocks/attention/out", (L, D, D), (LAYERS, "heads", "embed")),
+        ("stack/blocks/attention/out", (L, D, D), (LAYERS, "heads_in", "stream")),
         ("stack/blocks/mlp/hidden", (L, D, (maps - 1) * F), (LAYERS, "embed", "mlp")),
-        ("stack/blocks/mlp/out", (L, F, D), (LAYERS, "mlp", "embed")),
+        ("stack/blocks/mlp/out", (L, F, D), (LAYERS, "mlp_in", "stream")),
     ]
     if context:
         flops["context"] = 4.0 * L * D * D * (N + M)
@@ -230,7 +230,7 @@ def transformer(
         shapes += [
             ("stack/blocks/context/query", (L, D, D), (LAYERS, "embed", "heads")),
             ("stack/blocks/context/key_value", (L, D, 2 * D), key_value),
-            ("stack/blocks/context/out", (L, D, D), (LAYERS, "heads", "embed")),
+            ("stack/blocks/context/out", (L, D, D), (LAYERS, "heads_in", "stream")),
         ]
     if modulated:
         projections = 1 if shared_modulation else L
