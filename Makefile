@@ -6,7 +6,7 @@ LOCK_ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
-FAST := not slow and not tpu
+FAST := not slow and not tpu and not gpu_compiler
 
 # libtpu, the TPU compiler, is published for Linux x86-64 only.
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -17,7 +17,7 @@ SLOW_VENV := venv
 SLOW := slow and not tpu
 endif
 
-.PHONY: help venv venv-tpu demo test test-slow check proof lock clean
+.PHONY: help venv venv-tpu venv-gpu demo test test-slow test-gpu check proof lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,8 @@ help: ## list the targets
 venv: $(VENV)/.project ## .venv from the hashed lock (PYTHON=... names the interpreter)
 
 venv-tpu: $(VENV)/.tpu ## the same .venv with the TPU compiler (Linux x86-64)
+
+venv-gpu: $(VENV)/.gpu ## the same .venv with the GPU compiler (Linux)
 
 demo: venv ## real clips in; a trained tiny model, sampled video and an FVD out
 	$(RUN) -m dit_jax.demo --output runs/demo
@@ -34,6 +36,9 @@ test: venv ## fast tests
 
 test-slow: $(SLOW_VENV) ## slow tests and compiling for TPU topologies
 	$(RUN) -m pytest -m "$(SLOW)" $(PYTEST_ARGS)
+
+test-gpu: venv-gpu ## compiling for GPUs that are not here
+	$(RUN) -m pytest -m gpu_compiler $(PYTEST_ARGS)
 
 check: venv ## format, lint, types, import direction
 	$(RUN) -m ruff format --check .
@@ -57,6 +62,9 @@ lock: ## write requirements/*.txt anew (LOCK_ARGS=--upgrade for newer versions)
 	}; for lane in 11 12; do \
 	  compile --python-version 3.$$lane core.in dev.in build.in -o py3$$lane.txt; \
 	  compile --python-version 3.$$lane tpu.in -c py3$$lane.txt -o tpu-py3$$lane.txt; \
+	  sed -n 's/^jax==\([^ ]*\).*/jax-cuda12-plugin==\1/p; s/^\(jax-cuda12-\)plugin/\1pjrt/p' \
+	    py3$$lane.txt \
+	  | compile --no-deps --python-version 3.$$lane - gpu.in -o gpu-py3$$lane.txt; \
 	done; compile --no-deps --python-version 3.11 demo.in fvd.in text.in \
 	  -o holders.txt
 
@@ -101,6 +109,13 @@ $(VENV)/.project: $(VENV)/.locked setup.py pyproject.toml $(wildcard requirement
 $(VENV)/.tpu: $(VENV)/.project $(wildcard requirements/tpu-*.txt)
 	@echo "adding the TPU compiler to $(VENV): 140 MB to download"
 	@$(PIP) --require-hashes -r requirements/tpu-$(LANE).txt
+	@touch $@
+
+# The compiler, of the same release as jax, without CUDA: nothing can run.
+$(VENV)/.gpu: $(VENV)/.project $(wildcard requirements/gpu-*.txt)
+	@echo "adding the GPU compiler to $(VENV): 900 MB to download, 1.6 GB on disk"
+	@$(PIP) --require-hashes --no-deps -r requirements/gpu-$(LANE).txt
+	@echo "where there is no GPU, start programs with JAX_PLATFORMS=cpu from now on"
 	@touch $@
 
 LANE = $$($(RUN) -c 'import sys; print("py%d%d" % sys.version_info[:2])')

@@ -1,8 +1,8 @@
 """Machines by name: `v5e:16x16`, two slices `2*v5e:16x16`, GPUs `h100:8x8`.
 
-A TPU slice that is not here can be had as devices that programs are compiled for. This
-needs the TPU compiler (`make venv-tpu`) and no TPU. What comes of it is compiled, never
-run: memory, FLOPs and collectives are known, speed is not.
+A machine that is not here can be had as devices that programs are compiled for. This
+needs the compiler (`make venv-tpu`, `make venv-gpu`) and no TPU or GPU. What comes of
+it is compiled, never run: memory, FLOPs and collectives are known, speed is not.
 """
 
 import dataclasses
@@ -15,13 +15,16 @@ from jax.experimental import topologies
 
 from dit_jax.errors import UserError, nearest
 from dit_jax.parallel.chips import CHIPS, Chip
+from dit_jax.parallel.gpu_targets import TARGETS
 
-# Without them libtpu waits for a metadata server and refuses a second process.
 ENVIRONMENT = {
+    # Without them libtpu waits for a metadata server and refuses a second process.
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    # Without it JAX drops the GPU compiler where there are no CUDA libraries.
+    "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
 }
 # A device of v4 is a chip, as on its hosts; the compiler's default is half of one.
 CONFIGURATIONS = {"v4": {"chip_config_name": "megacore"}}
@@ -103,19 +106,19 @@ def _check(name: str, chip: Chip, shape: tuple[int, ...], num_slices: int) -> No
 
 
 def devices(topology: Topology | str) -> list[jax.Device]:
-    """Devices of a TPU topology that is not here, to compile for."""
+    """Devices of a topology that is not here, to compile for."""
     if isinstance(topology, str):
         topology = parse(topology)
-    name = topology.chip.name
-    if topology.chip.platform != "tpu":
-        raise UserError(
-            f"nothing can be compiled here for {topology.name}; plan it without "
-            "--compile, or give a TPU topology"
-        )
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    describe = _tpus if topology.chip.platform == "tpu" else _gpus
+    return list(describe(topology).devices)
+
+
+def _tpus(topology: Topology) -> topologies.TopologyDescription:
+    name = topology.chip.name
     try:
-        description = topologies.get_topology_desc(
+        return topologies.get_topology_desc(
             platform="tpu",
             topology_name=f"{name}:{_by(topology.shape)}",
             num_slices=topology.num_slices,
@@ -127,7 +130,28 @@ def devices(topology: Topology | str) -> list[jax.Device]:
             f"({str(error).splitlines()[0]}); give a shape that {name} is built in, "
             "and install the TPU compiler with make venv-tpu"
         ) from error
-    return list(description.devices)
+
+
+def _gpus(topology: Topology) -> topologies.TopologyDescription:
+    name = topology.chip.name
+    if name not in TARGETS:
+        raise UserError(
+            f"nothing can be compiled here for {topology.name}; plan it without "
+            f"--compile, or give a topology of {' or '.join(TARGETS)}"
+        )
+    hosts, gpus = topology.shape
+    try:
+        return topologies.get_topology_desc(
+            platform="cuda",
+            topology_name=name,
+            topology=f"{hosts}x1x{gpus}",  # NVLink domains x their hosts x GPUs
+            target_config=TARGETS[name],
+        )
+    except NotImplementedError as error:
+        raise UserError(
+            f"topology {topology.name!r} needs the GPU compiler, which JAX does not "
+            "have; install it with make venv-gpu and start with JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def _by(lengths: tuple[int, ...]) -> str:

@@ -27,7 +27,9 @@ COLLECTIVES = (
 BITS = {"pred": 8, "token": 0, "bf16": 16, "opaque": 0}
 # A fusion of this name reduces and scatters at once, though it says all-reduce.
 SCATTER = "all-reduce-scatter"
-KERNEL, START = '"tpu_custom_call"', '"AsyncCollectiveStart"'
+START = '"AsyncCollectiveStart"'
+KERNELS = ('"tpu_custom_call"', '"__cudnn$')
+PRODUCT = '"__cublas$'  # what the GPU compiler leaves to the library
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Operation:
             rf"(?<![\w.]){name}=(\{{.*?\}}(?=,|$| )|[^,{{ ]+)", self.attributes
         )
         return None if found is None else found[1]
+
+    def calls(self, *targets: str) -> bool:
+        """Whether this is a custom call of a target that begins like one of these."""
+        return (self.attribute("custom_call_target") or "").startswith(targets)
 
     @property
     def scope(self) -> str:
@@ -85,14 +91,14 @@ class Program:
         return sum(
             runs * _flops(operation, self._types(name))
             for name, runs, operation in self._each()
-            if operation.opcode in ("dot", "convolution")
+            if operation.opcode in ("dot", "convolution") or operation.calls(PRODUCT)
         )
 
     def kernels(self) -> dict[str, int]:
         """Calls a step of kernels written by hand, by the name of the kernel."""
         counts: collections.Counter[str] = collections.Counter()
         for _, runs, operation in self._each():
-            if operation.attribute("custom_call_target") == KERNEL:
+            if operation.calls(*KERNELS):
                 counts[operation.name.partition(".")[0]] += runs
         return dict(counts)
 
@@ -120,10 +126,7 @@ class Program:
 
     def _starts(self, name: str) -> bool:
         """Whether a computation is the first stage of an asynchronous collective."""
-        return any(
-            operation.attribute("custom_call_target") == START
-            for operation in self.computations[name]
-        )
+        return any(operation.calls(START) for operation in self.computations[name])
 
     @functools.cache  # noqa: B019
     def _types(self, name: str) -> dict[str, str]:
@@ -302,7 +305,7 @@ def _collective(
     sizes = array_bytes(operation.type)
     is_start = operation.opcode.endswith("-start")
     if kind == "collective-permute":
-        payload, ways = sizes[0], 1
+        payload, ways = sum(sizes[: len(operation.operands)]), 1
         pairs = re.findall(r"\{(\d+),(\d+)\}", operation.attributes)
         # pairs that stay where they are send nothing
         moving = [(int(a), int(b)) for a, b in pairs if a != b]
@@ -310,7 +313,7 @@ def _collective(
     else:
         groups = replica_groups(operation.attributes, math.prod(mesh.values()))
         axes, ways = _axes(groups, mesh), groups.shape[1]
-        if kind == "all-gather" and is_start:
+        if is_start and operation.opcode != "all-reduce-start":
             sizes = sizes[len(sizes) // 2 :]  # (operands, results)
         scattered = operation.opcode.startswith("reduce-scatter")
         payload = sum(sizes) * (ways if scattered else 1)
@@ -318,30 +321,29 @@ def _collective(
     return Collective(kind, axes, payload, each, runs, in_loop, operation.scope)
 
 
+ORDER = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+MESH_GROUPS = re.compile(
+    r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(" + ORDER + r"\))? \{(.*?)\}"
+)
+IOTA_GROUPS = re.compile(r"replica_groups=\[([\d,]+)\]<=" + ORDER)
+
+
 def replica_groups(attributes: str, num_devices: int) -> np.ndarray:
     """[groups, members] in any of the ways that XLA writes them."""
-    named = re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", attributes)
+    named = MESH_GROUPS.search(attributes)
     if named:
-        sizes = {
-            name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])
-        }
-        order = re.search(r"replica_groups=mesh\[[^\]]*\][^{]*device_ids", attributes)
-        assert order is None, attributes[:200]
-        inside = re.findall(r"'(\w+)'", named[2])
+        sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", named[1])}
+        assert ":" not in named[4], attributes[:200]  # parts of an axis
+        inside = re.findall(r"'(\w+)'", named[4])
         outside = [name for name in sizes if name not in inside]
-        grid = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+        count = str(math.prod(sizes.values()))
+        grid = _iota(named[2] or count, named[3]).reshape(tuple(sizes.values()))
         names = list(sizes)
         grid = grid.transpose([names.index(name) for name in (*outside, *inside)])
         return grid.reshape(-1, math.prod(sizes[name] for name in inside))
-    iota = re.search(
-        r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", attributes
-    )
+    iota = IOTA_GROUPS.search(attributes)
     if iota:
-        shape, dims = (tuple(map(int, iota[i].split(","))) for i in (1, 2))
-        grid = np.arange(math.prod(dims)).reshape(dims)
-        if iota[3]:
-            grid = grid.transpose(tuple(map(int, iota[3].split(","))))
-        return grid.reshape(shape)
+        return _iota(iota[2], iota[3]).reshape(tuple(map(int, iota[1].split(","))))
     listed = re.search(r"replica_groups=\{(\{.*?\})\}", attributes)
     if listed:
         return np.array(
@@ -350,7 +352,16 @@ def replica_groups(attributes: str, num_devices: int) -> np.ndarray:
                 for g in re.findall(r"\{([\d,]+)\}", listed[1])
             ]
         )
+    given = re.search(r"replica_groups=(?!\{\}).*", attributes)
+    assert given is None, given[0][:200]
     return np.arange(num_devices)[None]  # empty: all of them
+
+
+def _iota(dims: str, order: str | None) -> np.ndarray:
+    """The devices in `[dims]T(order)`."""
+    shape = tuple(map(int, dims.split(",")))
+    grid = np.arange(math.prod(shape)).reshape(shape)
+    return grid.transpose(tuple(map(int, order.split(",")))) if order else grid
 
 
 def _axes(groups: np.ndarray, mesh: Mapping[str, int]) -> tuple[str, ...]:
@@ -362,10 +373,9 @@ def _axes(groups: np.ndarray, mesh: Mapping[str, int]) -> tuple[str, ...]:
 
 def _flops(operation: Operation, types: Mapping[str, str]) -> int:
     left, right = (shape(types[name]) for name in operation.operands[:2])
-    out = shape(operation.type)
-    if operation.opcode == "dot":
-        dims = operation.attribute("lhs_contracting_dims") or "{}"
-        contracted = [left[int(i)] for i in dims.strip("{}").split(",") if i]
+    out = shape(operation.type.lstrip("("))
+    if operation.opcode != "convolution":
+        contracted = [left[dim] for dim in _contracted(operation)]
         return 2 * math.prod(out) * math.prod(contracted)
     labels = operation.attribute("dim_labels") or ""
     of_left, of_right, of_out = re.split("_|->", labels)
@@ -380,6 +390,14 @@ def _flops(operation: Operation, types: Mapping[str, str]) -> int:
         )
     batch, features = out[of_out.index("b")], out[of_out.index("f")]
     return 2 * batch * features * right[of_right.index("i")] * per_place
+
+
+def _contracted(operation: Operation) -> list[int]:
+    """The dims of the first operand that a product sums over."""
+    found = re.search(
+        r'lhs_contracting_dim(?:s=\{|ensions":\[)([\d,"]*)', operation.attributes
+    )
+    return [int(dim) for dim in re.findall(r"\d+", found[1])] if found else []
 
 
 def _window(operation: Operation) -> dict[str, list[int]]:

@@ -1,9 +1,13 @@
 """Names of machines: what they stand for, and the sentence for those that do not."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from dit_jax.errors import UserError
 from dit_jax.parallel import chips, topology
+
+GPU_COMPILER = find_spec("jax_cuda12_plugin") is not None
 
 
 @pytest.mark.parametrize(
@@ -43,8 +47,14 @@ def test_a_name_that_is_none_is_refused_with_its_remedy(name, words):
     assert words in str(refusal.value)
 
 
-def test_gpus_cannot_be_compiled_for():
-    with pytest.raises(UserError, match="plan it without --compile"):
+def test_gpus_that_the_compiler_has_no_description_of_are_refused():
+    with pytest.raises(UserError, match="plan it without --compile, or .* of h100 or"):
+        topology.devices("a100:1x8")
+
+
+@pytest.mark.skipif(GPU_COMPILER, reason="the GPU compiler is installed")
+def test_without_the_gpu_compiler_the_sentence_names_its_target():
+    with pytest.raises(UserError, match="install it with make venv-gpu"):
         topology.devices("h100:1x8")
 
 
@@ -83,3 +93,16 @@ def test_the_compiler_has_as_many_devices_of_the_kind_in_the_table(name):
     if machine.num_slices > 1:
         slices = {device.slice_index for device in devices}
         assert len(slices) == machine.num_slices
+
+
+@pytest.mark.gpu_compiler
+@pytest.mark.skipif(not GPU_COMPILER, reason="needs make venv-gpu")
+@pytest.mark.parametrize("name", ["h100:2x8", "h200:1x4"])
+def test_the_gpus_of_a_host_belong_to_one_process(name):
+    machine = topology.parse(name)
+    devices = topology.devices(machine)
+    hosts, gpus = machine.shape
+    assert [d.process_index for d in devices] == [
+        i // gpus for i in range(hosts * gpus)
+    ]
+    assert {chips.of_kind(device.device_kind) for device in devices} == {machine.chip}

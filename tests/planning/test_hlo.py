@@ -115,6 +115,7 @@ def test_a_collective_has_its_axes_bytes_and_turns(kind, turns):
         "replica_groups={{0,2},{1,3}}",
         "replica_groups=[2,2]<=[2,2]T(1,0)",
         "replica_groups=mesh['axis_0'=2,'axis_1'=2] {'axis_0'}",
+        "replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'b'}",
     ],
 )
 def test_groups_are_read_in_every_spelling(text):
@@ -124,6 +125,51 @@ def test_groups_are_read_in_every_spelling(text):
 
 def test_no_groups_are_all_devices():
     np.testing.assert_array_equal(replica_groups("replica_groups={}", 3), [[0, 1, 2]])
+
+
+def entry(*lines):
+    return Program("\n".join(["ENTRY %main (p: f32[]) -> f32[] {", *lines, "}"]))
+
+
+def test_a_product_of_the_library_counts_like_a_dot():
+    """As the GPU compiler writes it: columns of p times a vector for each row."""
+    found = entry(
+        "  %p = bf16[4,128,256]{2,1,0} parameter(0)",
+        "  %q = bf16[4,128,64]{2,1,0} parameter(1)",
+        "  ROOT %c = (bf16[4,256,64]{2,1,0}, s8[4194304]{0}) custom-call(%p, %q), "
+        'custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config"'
+        ':{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],'
+        '"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":["0"],'
+        '"rhs_batch_dimensions":["0"]}}}',
+    )
+    assert found.flops() == 2 * 4 * 256 * 64 * 128
+
+
+TWO, PARTS = "(f32[64], bf16[8,32])", "(f32[8], bf16[1,32])"  # a part: one of 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_once", "started"),
+    [
+        ("all-gather", TWO, f"({PARTS}, {TWO})"),
+        ("reduce-scatter", PARTS, f"({TWO}, {PARTS})"),
+        ("all-to-all", TWO, f"({TWO}, {TWO})"),
+        ("all-reduce", TWO, TWO),
+        ("collective-permute", TWO, f"({TWO}, {TWO})"),
+    ],
+)
+def test_a_started_collective_of_two_arrays_has_the_bytes_of_a_plain_one(
+    kind, at_once, started
+):
+    pairs = ", source_target_pairs={{0,1},{1,0}}" if "permute" in kind else ""
+    plain, start = (
+        entry(f"  ROOT %c = {type} {opcode}(%p, %q){pairs}")
+        for type, opcode in ((at_once, kind), (started, f"{kind}-start"))
+    )
+    (expected,) = plain.collectives({"fsdp": 8})
+    (found,) = start.collectives({"fsdp": 8})
+    assert found == expected
+    assert found.payload == 4 * 64 + 2 * 8 * 32
 
 
 def test_types():
