@@ -217,7 +217,7 @@ def _parse(text: str) -> tuple[dict[str, list[Operation]], str]:
             if header:
                 current = computations.setdefault(header[2], [])
                 entry = header[2] if header[1] else entry
-        elif line.startswith("}"):
+        elif line == "}" or line.startswith("}, execution_thread="):
             current = None
         elif operation := _operation(line):
             current.append(operation)
