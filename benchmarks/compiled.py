@@ -102,6 +102,7 @@ def row(name: str, found: dict) -> dict:
         "unplanned": compiled["unplanned"],
         "compile_s": compiled["compile_s"],
         "met": all(ratios[key] <= most for key, most in WANTED.items())
+        and ratios["hardware_flops"] >= 2 - WANTED["hardware_flops"]
         and not compiled["unplanned"],
     }
 

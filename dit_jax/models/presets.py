@@ -26,6 +26,8 @@ from dit_jax.models.values import DEFAULTS, complete
 
 LatentShape = tuple[int, int, int, int]
 
+COUNTED = {"attention": "xla", "remat": "full"}  # what a model is counted with
+
 
 # What a family does otherwise than `values.DEFAULTS`.
 DIT = {
@@ -186,7 +188,9 @@ def cost(
     """Parameters and multiply-adds of `build` with the same arguments.
 
     given_frames: how many of the clip's latent frames are told and not generated.
+    Attention is counted in its plain form, whose products every other form computes.
     """
+    overrides = {**overrides, **COUNTED}
     model = nnx.eval_shape(
         lambda: build(
             name,

@@ -35,7 +35,7 @@ class Collective:
     count: int
     in_scan: bool
     hidden: bool
-    ways: int = 1
+    ways: int = 0
 
     @property
     def axis(self) -> str:
@@ -67,7 +67,7 @@ def collectives(
     ]
     return tuple(
         dataclasses.replace(
-            one, axes=_used(one.axes, layout), ways=layout.ways(one.axes)
+            one, axes=_used(one.axes, layout), ways=one.ways or layout.ways(one.axes)
         )
         for one in found
         if layout.ways(one.axes) > 1 and one.count and one.num_bytes
@@ -178,6 +178,7 @@ def _context(
             (8 + policy.exchanges) * layers,
             in_scan=True,
             hidden=False,
+            ways=layout.exchange,
         )
     if layout.ring > 1:
         forwards = 1 + policy.scores

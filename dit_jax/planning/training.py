@@ -29,9 +29,9 @@ REMATS: dict[str, Remat] = {
     # the attention's output; the MLP's hidden numbers before and after GELU
     "none": Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0),
     "full": Remat(widths=1, hiddens=0, lse=False, linear=1, scores=1, exchanges=4),
-    "attention": Remat(widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=3),
+    "attention": Remat(widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=4),
     "offload": Remat(
-        widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=3, host=True
+        widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=4, host=True
     ),
 }
 INSIDE = REMATS["none"]  # what a layer holds while its backward pass runs

@@ -21,6 +21,7 @@ from dit_jax import types
 from dit_jax.inference import denoiser
 from dit_jax.models import presets
 from dit_jax.models.patches import token_grid
+from dit_jax.models.presets import COUNTED
 from dit_jax.models.values import num_extra
 from dit_jax.parallel import sharding
 
@@ -128,7 +129,7 @@ def of_model(
 
     Attention is traced in its plain form, whose products every other form computes.
     """
-    plain = {**model, "attention": "xla", "remat": "full", "dtype": "float32"}
+    plain = {**model, **COUNTED, "dtype": "float32"}
     values = {key: plain[key] for key in plain if key not in ("preset", "dtype")}
     cost = presets.cost(
         plain["preset"],

@@ -298,9 +298,8 @@ def _place_microbatches(mesh: Mesh, parts: Any) -> Any:
 
 
 def _cost_overrides(config: Config) -> dict[str, Any]:
-    # counted in float32, which not every form takes; the work is that of any form
     return {
         key: value
         for key, value in config_lib.section(config, "model").items()
         if key not in ("preset", "dtype")
-    } | {"attention": "xla"}
+    }

@@ -67,7 +67,7 @@ def test_every_config_can_be_planned_and_makes_no_array(name):
     before = len(jax.live_arrays())
     plan = planned(f"{name}.py", **BATCHES, **given)
     assert len(jax.live_arrays()) == before
-    assert plan.layout.fsdp == 16
+    assert plan.topology.num_devices == 16
     assert plan.training.dtype == "bfloat16"
     assert plan.step_s > 0
 
