@@ -6,9 +6,9 @@ r"""Plan a training before a chip is rented: memory, traffic, time, days.
 
 A topology is CHIP:AxB[xC], 2*v5e:16x16 for two slices, h100:8x8 for hosts x GPUs. Exit
 code 0 when the training fits the memory of every device, 1 when it does not.
---compile compiles the real train step for the topology (needs `make venv-tpu`, and no
-TPU) and shows what the compiler found beside what was predicted. --validate holds the
-planner against six published runs instead.
+--compile compiles the real train step for the topology (needs `make venv-tpu` or `make
+venv-gpu`, and neither TPU nor GPU) and shows what the compiler found beside what was
+predicted. --validate holds the planner against six published runs instead.
 """
 
 import copy

@@ -9,7 +9,6 @@ import pytest
 from dit_jax import plan as plan_program
 from dit_jax.parallel import topology as topologies
 from dit_jax.parallel.constrain import OnMesh
-from dit_jax.parallel.sharding import RULES
 from dit_jax.planning import comparison, inputs
 from dit_jax.planning import plan as plan_lib
 from dit_jax.planning.comparison import Comparison
@@ -54,25 +53,23 @@ def test_the_whole_state_is_updated_in_place(sharded):
     assert sharded.compiled.aliased > 0.999 * sharded.plan.memory.states
 
 
-@pytest.mark.parametrize(
-    ("remat", "attention"),
-    [("none", "xla"), ("full", "xla"), ("attention", "chunked"), ("none", "chunked")],
-)
-def test_products_are_those_of_the_model_times_the_policy(remat, attention):
-    found = compared(model__remat=remat, model__attention=attention)
-    assert found.compiled.kernels == {}
-    ratio = found.hardware_flops / found.plan.predictions()["hardware_flops"]
+@pytest.fixture(scope="module")
+def kept():
+    return compared(model__remat="none", model__attention="xla")
+
+
+def test_products_are_those_of_the_model(kept):
+    assert kept.compiled.kernels == {}
+    ratio = kept.hardware_flops / kept.plan.predictions()["hardware_flops"]
     assert 0.98 <= ratio <= 1.02
 
 
-def test_each_policy_holds_less_than_the_one_before():
-    policies = ("none", "attention", "full")
-    peaks = [compared(model__remat=remat).compiled.peak for remat in policies]
-    assert peaks == sorted(peaks, reverse=True)
-    assert len({round(peak, -6) for peak in peaks}) == len(peaks)
-    offloaded = compared(model__remat="offload").compiled
-    assert offloaded.host > 0
-    assert offloaded.peak < peaks[1]
+def test_policies_hold_less_and_less_and_compute_as_planned(sharded, kept):
+    offloaded = compared(model__remat="offload")
+    ratio = offloaded.hardware_flops / offloaded.plan.predictions()["hardware_flops"]
+    assert 0.98 <= ratio <= 1.02
+    assert offloaded.compiled.host > 0
+    assert offloaded.compiled.peak < sharded.compiled.peak < kept.compiled.peak
 
 
 BROKEN = {
@@ -81,9 +78,6 @@ BROKEN = {
     ),
     "modulations that are gathered as weights": lambda patch: patch.setattr(
         OnMesh, "__call__", lambda self, x, dims: x
-    ),
-    "an activation spread over its width": lambda patch: patch.setitem(
-        RULES, "signal", "fsdp"
     ),
 }
 
