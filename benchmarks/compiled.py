@@ -30,7 +30,7 @@ CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "xl_v5e_16_offload": (XL, "v5e:4x4", ("model.remat=offload",)),
     "xl_v5e_16_no_remat": (XL, "v5e:4x4", PLAIN),
     "3b_v5p_64": (THREE, "v5p:4x4x4", ("train.batch_size=64",)),
-    "3b_v5p_256": (THREE, "v5p:8x8x4", ()),
+    "3b_v5p_256": (THREE, "v5p:8x8x4", ("mesh.data=16",)),
     "14b_v5p_256": (FOURTEEN, "v5p:8x8x4", ()),
     "xl_v5p_256": (XL, "v5p:8x8x4", ()),
     "xl_v6e_256": (XL, "v6e:16x16", ()),

@@ -333,14 +333,8 @@ def replica_groups(attributes: str, num_devices: int) -> np.ndarray:
     named = MESH_GROUPS.search(attributes)
     if named:
         sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", named[1])}
-        assert ":" not in named[4], attributes[:200]  # parts of an axis
-        inside = re.findall(r"'(\w+)'", named[4])
-        outside = [name for name in sizes if name not in inside]
-        count = str(math.prod(sizes.values()))
-        grid = _iota(named[2] or count, named[3]).reshape(tuple(sizes.values()))
-        names = list(sizes)
-        grid = grid.transpose([names.index(name) for name in (*outside, *inside)])
-        return grid.reshape(-1, math.prod(sizes[name] for name in inside))
+        grid = _iota(named[2] or str(math.prod(sizes.values())), named[3])
+        return _groups_of(grid, sizes, named[4])
     iota = IOTA_GROUPS.search(attributes)
     if iota:
         return _iota(iota[2], iota[3]).reshape(tuple(map(int, iota[1].split(","))))
@@ -355,6 +349,24 @@ def replica_groups(attributes: str, num_devices: int) -> np.ndarray:
     given = re.search(r"replica_groups=(?!\{\}).*", attributes)
     assert given is None, given[0][:200]
     return np.arange(num_devices)[None]  # empty: all of them
+
+
+def _groups_of(grid: np.ndarray, sizes: Mapping[str, int], text: str) -> np.ndarray:
+    """Groups along the axes that `text` names: 'a', or the part 'a':(m)k of it, which
+    is the middle of m x k x the rest."""
+    parts = {
+        name: (int(before or 1), int(size or sizes[name]))
+        for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", text)
+    }
+    lengths: list[int] = []
+    inside: list[int] = []
+    for name, length in sizes.items():
+        before, size = parts.get(name, (1, 1))
+        inside += [len(lengths) + 1] if name in parts else []
+        lengths += [before, size, length // (before * size)]
+    outside = [dim for dim in range(len(lengths)) if dim not in inside]
+    grid = grid.reshape(lengths).transpose(*outside, *inside)
+    return grid.reshape(-1, math.prod(lengths[dim] for dim in inside))
 
 
 def _iota(dims: str, order: str | None) -> np.ndarray:

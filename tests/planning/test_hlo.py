@@ -116,6 +116,8 @@ def test_a_collective_has_its_axes_bytes_and_turns(kind, turns):
         "replica_groups=[2,2]<=[2,2]T(1,0)",
         "replica_groups=mesh['axis_0'=2,'axis_1'=2] {'axis_0'}",
         "replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'b'}",
+        "replica_groups=mesh['a'=4] {'a':(1)2}",
+        "replica_groups=mesh['a'=1,'b'=4], device_ids=([2,2]T(1,0)) {'b':(2)2}",
     ],
 )
 def test_groups_are_read_in_every_spelling(text):
