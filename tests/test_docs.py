@@ -1,6 +1,8 @@
 """What the documents claim about the code is so."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -84,3 +86,15 @@ def test_the_documented_mixing_is_what_it_says():
     for t, y in np.ndindex(2, 3):
         rows[t, y, :, t, y, :] = True
     np.testing.assert_array_equal(seen, rows)
+
+
+@pytest.mark.slow
+def test_the_table_of_plans_is_what_plan_predicts():
+    script = ROOT / "docs" / "figures" / "plans.py"
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    page = (ROOT / "docs" / "scale.md").read_text()
+    rows = done.stdout.splitlines()
+    assert len(rows) == 14  # three configs on four machines, under a head
+    assert [row for row in rows if row not in page] == []

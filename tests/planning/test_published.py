@@ -9,7 +9,7 @@ from dit_jax.planning import published
 RATIOS = {
     "Wan2.1-14B, v5p-8": 0.84,
     "Wan2.2-14B before, tpu7x-64": 0.40,
-    "Wan2.2-14B after, tpu7x-64": 0.95,
+    "Wan2.2-14B after, tpu7x-64": 0.96,
     "Flux-dev, v5p-8": 0.92,
     "DiT-XL/2 (fast-DiT), one A100": 0.62,
     "dense 32B (MaxText), v5e-256": 1.09,
