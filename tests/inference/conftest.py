@@ -14,6 +14,7 @@ from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference import generate
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import mesh
+from dit_jax.types import keep_placement
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (2, 4, 4, 6)
@@ -37,7 +38,7 @@ def make_run() -> Callable[..., Run]:
         with settings.unlocked():
             settings.model = config.ConfigDict(model)
         built = denoiser_lib.build(
-            model, latent_shape=SHAPE, num_classes=3, constrain=lambda x, dims: x
+            model, latent_shape=SHAPE, num_classes=3, constrain=keep_placement
         )
         leaves, structure = jax.tree.flatten(built.init(0))
         moved = [

@@ -19,6 +19,7 @@ IDS = np.repeat([[0, 1, 2], [3, 0, 3]], [40, 97, 20], axis=1).astype(np.int32)
 SIZES = Sizes(Blocks(128, 256, 128), Blocks(128, 128, 128))
 # small blocks, so that there are several and the last is filled up
 FORMS = {
+    "auto": ATTENTIONS["auto"],
     "xla": ATTENTIONS["xla"],
     "chunked": of_passes("chunked", Chunks(64)),
     "splash": of_passes("splash", Splash(sizes=SIZES, interpret=True)),

@@ -58,7 +58,7 @@ def test_context_reduces_the_same_weights_as_fsdp(make):
 
 
 @pytest.mark.parametrize(
-    ("remat", "times"), [("none", 8), ("attention", 11), ("full", 12)]
+    ("remat", "times"), [("none", 8), ("attention", 12), ("full", 12)]
 )
 def test_ulysses_moves_q_k_v_and_output_each_way(make, remat, times):
     plan = make(fsdp=64, context=4, remat=remat)
