@@ -4,6 +4,8 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
 VENV := .venv
+THEIRS := .venv-benchmarks
+AGAINST := benchmarks/pytorch.py
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 FAST := not slow and not tpu and not gpu_compiler
@@ -17,16 +19,19 @@ SLOW_VENV := venv
 SLOW := slow and not tpu
 endif
 
-.PHONY: help venv venv-tpu venv-gpu demo test test-slow test-gpu check proof lock clean
+.PHONY: help venv venv-tpu venv-gpu venv-benchmarks demo test test-slow test-gpu check \
+  proof proof-pytorch lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.project ## .venv from the hashed lock (PYTHON=... names the interpreter)
 
 venv-tpu: $(VENV)/.tpu ## the same .venv with the TPU compiler (Linux x86-64)
 
 venv-gpu: $(VENV)/.gpu ## the same .venv with the GPU compiler (Linux)
+
+venv-benchmarks: $(THEIRS)/.locked ## PyTorch and diffusers, in .venv-benchmarks: 5.5 GB
 
 demo: venv ## real clips in; a trained tiny model, sampled video and an FVD out
 	$(RUN) -m dit_jax.demo --output runs/demo
@@ -46,10 +51,13 @@ check: venv ## format, lint, types, import direction
 	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/test_imports.py
 
-proof: $(SLOW_VENV) ## long evidence: every script of benchmarks/
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
+proof: $(SLOW_VENV) ## long evidence: the scripts of benchmarks/
+	@set -e; for script in $(filter-out $(AGAINST),$(sort $(wildcard benchmarks/*.py))); do \
 	  echo "== $$script"; $(RUN) $$script; \
 	done
+
+proof-pytorch: venv venv-benchmarks ## our train step against PyTorch's
+	$(RUN) $(AGAINST)
 
 # Universal resolution by uv from the ranges in *.in; pins stay unless LOCK_ARGS says
 # --upgrade. Only this target needs uv.
@@ -66,10 +74,11 @@ lock: ## write requirements/*.txt anew (LOCK_ARGS=--upgrade for newer versions)
 	    py3$$lane.txt \
 	  | compile --no-deps --python-version 3.$$lane - gpu.in -o gpu-py3$$lane.txt; \
 	done; compile --no-deps --python-version 3.11 demo.in fvd.in text.in \
-	  -o holders.txt
+	  -o holders.txt; \
+	compile --python-version 3.11 benchmarks.in -o benchmarks.txt
 
-clean: ## remove .venv, builds and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv*, builds and caches; runs/ stays
+	rm -rf $(VENV) $(THEIRS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python to the first candidate that fits, or says in one sentence what is missing.
@@ -116,6 +125,14 @@ $(VENV)/.gpu: $(VENV)/.project $(wildcard requirements/gpu-*.txt)
 	@echo "adding the GPU compiler to $(VENV): 900 MB to download, 1.6 GB on disk"
 	@$(PIP) --require-hashes --no-deps -r requirements/gpu-$(LANE).txt
 	@echo "where there is no GPU, start programs with JAX_PLATFORMS=cpu from now on"
+	@touch $@
+
+# An environment of its own, so that nothing of ours can come to need PyTorch.
+$(THEIRS)/.locked: requirements/benchmarks.txt
+	@$(find_python); echo "making $(THEIRS): some minutes, 3 GB to download"; \
+	"$$python" -m venv --clear $(THEIRS)
+	@$(THEIRS)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-input --require-hashes -r requirements/benchmarks.txt
 	@touch $@
 
 LANE = $$($(RUN) -c 'import sys; print("py%d%d" % sys.version_info[:2])')

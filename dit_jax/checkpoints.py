@@ -37,7 +37,9 @@ class Checkpoints:
             create=is_writer,
             read_only=not is_writer,
         )
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        self.manager = ocp.CheckpointManager(
+            self.folder, options=options, handler_registry=_handlers()
+        )
 
     def latest(self) -> int | None:
         return self.manager.latest_step()
@@ -49,7 +51,7 @@ class Checkpoints:
         self, step: int, trees: Mapping[str, Any], facts: Mapping[str, Any]
     ) -> None:
         """Starts an async save; a failure of the one before surfaces here."""
-        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items = {name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()}
         items["facts"] = ocp.args.JsonSave(dict(facts))
         try:
             self.manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -120,6 +122,18 @@ class Checkpoints:
             f"checkpoint in {self.folder} failed ({_first_line(error)}); the newest "
             "durable step is kept; free space or check the storage, then start again"
         )
+
+
+def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
+    """Orbax's own, but trees are written without compression.
+
+    Zstandard takes 8 % off noise-like floats, at twice the time of a save and of a
+    restore; it notices no flipped bit either. What is compressed is read as before.
+    """
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    trees = ocp.PyTreeCheckpointHandler(use_compression=False)
+    registry.add(None, ocp.args.PyTreeSave, trees)
+    return registry
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ from dit_jax.models.cudnn import CUDNN
 from dit_jax.models.forms import Form, of_passes
 from dit_jax.models.patterns import Pattern
 from dit_jax.models.positions import Triple
-from dit_jax.models.primitives import XAVIER, Initializer, linear
+from dit_jax.models.primitives import XAVIER, Initializer, linear, product
 from dit_jax.models.scene import Scene
 from dit_jax.models.splash import splash
 
@@ -131,7 +131,7 @@ class SelfAttention(nnx.Module):
         columns = kernel.reshape(len(kernel), self.num_heads, 3, -1)
         parts = []
         for i in range(3):
-            part = x @ columns[:, :, i].reshape(len(kernel), -1)
+            part = product(x, columns[:, :, i].reshape(len(kernel), -1))
             part = part.reshape(*x.shape[:2], self.num_heads, -1)
             if self.qkv.bias is not None:
                 bias = self.qkv.bias[...].astype(x.dtype)

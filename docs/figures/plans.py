@@ -23,8 +23,8 @@ CHANGES: dict[tuple[str, str], dict[str, str]] = {
     ("joint_14b_720p", "h100:8x8"): {"train.microbatches": "4"},
 }
 HEAD = (
-    "| config | machine | changed | mesh | memory of a device | step at best | bound by | "
-    "MFU at best | recomputation leaves |\n|---|---|---|---|---|---|---|---|---|"
+    "| config | machine | changed | mesh | memory of a device | step at best "
+    "| bound by | MFU at best | recomputation leaves |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from dit_jax.models import primitives
@@ -55,3 +56,32 @@ def test_an_affine_layer_norm_scales_and_shifts_the_plain_one():
     expected = plain * np.arange(16.0) + np.arange(16.0) - 3
     np.testing.assert_allclose(norm(X), expected, rtol=1e-5, atol=1e-5)
     assert np.abs(primitives.layer_norm(X, 0.5) - primitives.layer_norm(X)).max() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (2, 3, 8), (2, 3, 1, 8)])
+def test_a_product_and_its_gradients_are_those_of_matmul(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel = jax.random.normal(jax.random.key(1), (8, 5))
+    d_out = jax.random.normal(jax.random.key(2), (*shape[:-1], 5))
+    out, backward = jax.vjp(primitives.product, x, kernel)
+    wanted, wanted_backward = jax.vjp(jnp.matmul, x, kernel)
+    np.testing.assert_array_equal(out, wanted)
+    for found, gradient in zip(backward(d_out), wanted_backward(d_out), strict=True):
+        np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_product_keeps_the_dtype_of_what_is_multiplied(dtype):
+    x, kernel = jnp.ones((2, 3, 8), dtype), jnp.ones((8, 5), dtype)
+    out, backward = jax.vjp(primitives.product, x, kernel)
+    assert [part.dtype for part in (out, *backward(out))] == [dtype] * 3
+
+
+def test_a_remat_policy_sees_the_product_itself():
+    def loss(x, kernel):
+        return jnp.sin(primitives.product(jnp.sin(x), kernel)).sum()
+
+    kept = jax.checkpoint(loss, policy=jax.checkpoint_policies.dots_saveable)
+    gradient = jax.grad(kept, argnums=(0, 1))
+    traced = str(jax.make_jaxpr(gradient)(jnp.ones((3, 4)), jnp.ones((4, 5))))
+    assert traced.count("dot_general[") == 3  # forward and two backward, none again
