@@ -31,7 +31,7 @@ class Comparison:
         """Of one device: the products that XLA has, and the scores where kernels
         compute them, which are known by their formula."""
         if not self.compiled.kernels:
-            return self.compiled.flops
+            return float(self.compiled.flops)
         plan = self.plan
         return self.compiled.flops + roofline.scores_flops(
             plan.workload, plan.training, plan.topology

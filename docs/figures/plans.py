@@ -24,7 +24,8 @@ CHANGES: dict[tuple[str, str], dict[str, str]] = {
 }
 HEAD = (
     "| config | machine | changed | mesh | memory of a device | step at best "
-    "| bound by | MFU at best | recomputation leaves |\n|---|---|---|---|---|---|---|---|---|"
+    "| bound by | MFU at best | recomputation leaves |\n"
+    "|---|---|---|---|---|---|---|---|---|"
 )
 
 
