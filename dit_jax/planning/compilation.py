@@ -67,13 +67,18 @@ def compile_step(step: Any, state: Any, batch: Any, mesh: Mesh) -> Compiled:
     )
 
 
+AMOUNT = r"([\d.]+)([KMGT]?)"
+TOO_MUCH = re.compile(
+    rf"{AMOUNT}\)?(?: of| exceeds available HBM) \(?{AMOUNT}(?: hbm|\))", re.IGNORECASE
+)
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def _out_of_memory(error: Exception) -> Exception:
-    """`Used 48.40G of 15.75G hbm` as numbers; any other failure as it is."""
+    """`Used 48.40G of 15.75G hbm` or `(31.26G) exceeds available HBM (15.75G)` as
+    numbers; any other failure as it is."""
     text = str(error)
-    found = re.search(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", text)
+    found = TOO_MUCH.search(text)
     if "RESOURCE_EXHAUSTED" not in text or found is None:
         return error
     needed, unit, available, other = found.groups()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.tpu
 SMALL = {
     "model.width": "512",
     "model.num_heads": "4",
-    "model.depth": "4",
+    "model.depth": "12",
     "model.dtype": "bfloat16",
     "train.batch_size": "32",
     "mesh.data": "1",
