@@ -40,7 +40,7 @@ def on_mesh(attention: types.Attention, mesh: Mesh, ring: int = 1) -> types.Atte
         return attention
     ulysses = context // ring
     inside = _around(attention, ring, stride=ulysses) if ring > 1 else attention
-    return OnMesh(Exchange(inside, ulysses, ring), mesh)
+    return Spread(Exchange(inside, ulysses, ring), mesh)
 
 
 def _around(attention: types.Attention, size: int, stride: int) -> types.Attention:
@@ -87,7 +87,7 @@ class Exchange:
 
 
 @dataclasses.dataclass(frozen=True)
-class OnMesh:
+class Spread:
     """Attention of whole arrays, cut into one part a device.
 
     Any number of rows and tokens: both are filled up to what the axes divide, tokens

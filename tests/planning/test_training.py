@@ -1,0 +1,22 @@
+"""The planner knows every policy and optimizer that can be chosen, and no other."""
+
+from dit_jax.models import remat
+from dit_jax.planning import training
+from dit_jax.training.optimizers import OPTIMIZERS
+
+
+def test_every_remat_policy_has_its_cost():
+    assert set(training.REMATS) == set(remat.REMATS)
+
+
+def test_every_optimizer_has_its_bytes():
+    assert set(training.OPTIMIZER_BYTES) == set(OPTIMIZERS)
+
+
+def test_policies_that_keep_attention_are_those_that_save_its_log_sum_exp():
+    kept = {
+        name
+        for name, policy in training.REMATS.items()
+        if policy.lse and policy.linear and not policy.scores
+    }
+    assert kept == {*remat.OF_ATTENTION}
