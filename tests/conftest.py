@@ -1,4 +1,7 @@
-"""Eight CPU devices, a compilation cache and strict ranks, before JAX starts."""
+"""Eight CPU devices, a compilation cache and strict ranks, before JAX starts.
+
+JAX_PLATFORMS=cuda,cpu is for the tests that run on a GPU, and for no others.
+"""
 
 import os
 import tempfile
@@ -8,7 +11,7 @@ import jax
 
 CACHE = Path(tempfile.gettempdir()) / f"dit_jax-tests-{os.getuid()}"
 
-jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))

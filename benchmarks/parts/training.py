@@ -1,7 +1,8 @@
-"""The train step that `train` runs, on made-up latents of single 256 px images.
+"""The train step that `train` runs, on made-up latents.
 
-DiT's own training (configs/dit_imagenet256.py): AdamW at a constant rate, EMA, a tenth
-of the labels dropped, the squared error of the noise.
+`make` and `assemble` are of DiT's own training (configs/dit_imagenet256.py) on single
+256 px images: AdamW at a constant rate, EMA, a tenth of the labels dropped, the squared
+error of the noise.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from configs import dit_imagenet256
 from dit_jax.parallel import mesh, sharding
@@ -42,16 +44,20 @@ def make(
     **model: Any,
 ) -> Training:
     """A training of `dit-<size>` on the first device. model: values of `model.*`."""
-    run = assemble(size, batch_size=batch_size, latents=latents, **model)
+    return start(assemble(size, batch_size=batch_size, latents=latents, **model))
+
+
+def start(run: Assembly) -> Training:
+    """The first state and one batch of normal latents."""
+    shape = run.abstract_batch.latents.shape
     rng = np.random.default_rng(0)
-    rows = sharding.local_rows(run.mesh, batch_size)
     local = Batch(
-        latents=rng.normal(size=(batch_size, *latents)).astype(np.float32),
-        example_id=np.arange(batch_size, dtype=np.int32),
-        label=rng.integers(0, CLASSES, batch_size).astype(np.int32),
+        latents=rng.normal(size=shape).astype(np.float32),
+        example_id=np.arange(shape[0], dtype=np.int32),
+        label=rng.integers(0, CLASSES, shape[0]).astype(np.int32),
     )
-    batch = sharding.to_global(run.mesh, rows, batch_size, local)
-    return Training(run, run.init(), batch)
+    rows = sharding.local_rows(run.mesh, shape[0])
+    return Training(run, run.init(), sharding.to_global(run.mesh, rows, shape[0], local))
 
 
 def assemble(
@@ -66,7 +72,12 @@ def assemble(
     config.data.flip = False
     config.train.batch_size = batch_size
     config.model.update(model)
-    config.mesh.fsdp = 1
+    return on_one_device(config, latents)
+
+
+def on_one_device(config: ConfigDict, latents: tuple[int, int, int, int]) -> Assembly:
+    """The parts of a training with labels on the first device."""
+    config.mesh.update(data=1, fsdp=1, context=1, tensor=1)
     facts = assembly.LatentFacts(latents, CLASSES)
     one = mesh.build(jax.devices()[:1], **config.mesh)
     return assembly.assemble(assembly.resolve(config), facts, one)

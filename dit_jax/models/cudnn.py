@@ -32,14 +32,17 @@ class Cudnn:
         segment_ids: Int[Array, "B N"] | None = None,
     ) -> Float[Array, "B N heads head_dim"]:
         self.check(q)
-        if segment_ids is None:
-            return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-        # with a mask the kernels want an even number of tokens
         length, odd = q.shape[1], ((0, 0), (0, q.shape[1] % 2))
+        # JAX refuses to differentiate the kernels at odd numbers of tokens
         q, k, v = (jnp.pad(x, (*odd, (0, 0), (0, 0))) for x in (q, k, v))
-        ids = jnp.pad(segment_ids, odd, constant_values=PADDED)
-        same = ids[:, None, :, None] == ids[:, None, None, :]
-        out = jax.nn.dot_product_attention(q, k, v, mask=same, implementation="cudnn")
+        seen: dict[str, Array] = {}
+        if segment_ids is not None:
+            ids = jnp.pad(segment_ids, odd, constant_values=PADDED)
+            seen["mask"] = ids[:, None, :, None] == ids[:, None, None, :]
+        elif length % 2:
+            lengths = jnp.full(len(q), length, jnp.int32)
+            seen |= {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths}
+        out = jax.nn.dot_product_attention(q, k, v, **seen, implementation="cudnn")
         return out[:, :length]
 
     def check(self, q: Array) -> None:
