@@ -8,7 +8,7 @@ THEIRS := .venv-benchmarks
 AGAINST := benchmarks/pytorch.py
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
-FAST := not slow and not tpu and not gpu_compiler
+FAST := not slow and not tpu and not gpu and not gpu_compiler
 
 # libtpu, the TPU compiler, is published for Linux x86-64 only.
 ifeq ($(shell uname -sm),Linux x86_64)

@@ -3,10 +3,11 @@
     python benchmarks/on_gpu.py [NAME ...] [--steps 20] [--chip h100]
 
 Needs an NVIDIA GPU and jax with CUDA (`pip install .[cuda]`), which `make` does not
-install. Every case of CASES runs in a process of its own, on made-up latents: a warm-up,
-then --steps steps, each waited for. The plan is that of `python -m dit_jax.plan` for one
-GPU of the kind, whose efficiencies were committed before anything ran on one.
-Writes benchmarks/results/on_gpu.json.
+install. Every case of CASES runs in a process of its own, on made-up latents: a
+warm-up, then --steps steps, each waited for. The plan is that of `python -m
+dit_jax.plan` for one such GPU, whose efficiencies were committed before anything ran on
+one.
+Writes benchmarks/results/on_gpu.json, where other cases stay as they were.
 """
 
 import argparse
@@ -23,16 +24,21 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
-from benchmarks.parts.report import Report, summary  # noqa: E402
+from benchmarks.parts.report import RESULTS, Report, summary  # noqa: E402
 from dit_jax import config as config_lib  # noqa: E402
 from dit_jax.parallel import topology  # noqa: E402
 from dit_jax.planning import inputs, plan  # noqa: E402
 
+RESULT = RESULTS / "on_gpu.json"
 XL, BASE = "configs/joint_xl_256px.py", "configs/joint.py:b/1x2x2"
 CLIP = {"plan.latent_shape": "16,32,32,16", "plan.num_classes": "1000"}
 LONG = {"plan.latent_shape": "16,64,64,16", "plan.num_classes": "1000"}
 CASES: dict[str, tuple[str, dict[str, str]]] = {
     "xl_full": (XL, CLIP | {"train.batch_size": "16", "model.remat": "full"}),
+    "xl_attention": (
+        XL,
+        CLIP | {"train.batch_size": "16", "model.remat": "attention"},
+    ),
     "xl_none": (XL, CLIP | {"train.batch_size": "8", "model.remat": "none"}),
     "xl_chunked": (
         XL,
@@ -65,7 +71,7 @@ def main() -> None:
         print(json.dumps(measure(options.names[0], options.steps, options.chip)))
         return
     report = Report("on_gpu")
-    cases = {}
+    cases = json.loads(RESULT.read_text())["cases"] if RESULT.exists() else {}
     for name in options.names or CASES:
         command = [sys.executable, __file__, name, "--here", f"--steps={options.steps}"]
         done = subprocess.run(
@@ -108,7 +114,9 @@ def measure(name: str, steps: int, chip: str) -> dict[str, Any]:
         "step": took,
         "first_step_s": round(compile_s, 1),
         "clips_per_s": round(config.train.batch_size / step_s, 2),
-        "mfu": round(wanted["model_flops"] / step_s / planned.topology.chip.bf16_flops, 4),
+        "mfu": round(
+            wanted["model_flops"] / step_s / planned.topology.chip.bf16_flops, 4
+        ),
         "peak_gb": round(peak / 1e9, 2),
         "planned": {
             "step_ms": round(1e3 * wanted["step_s"], 3),

@@ -1,6 +1,6 @@
-"""Our train step of DiT-S/2, served.
+"""Our train step of DiT, served.
 
-    python -m benchmarks.parts.jax_side --exchange=DIR --batch_size=8
+    python -m benchmarks.parts.jax_side --exchange=DIR --size=s/2 --batch_size=8
 
 Leaves DIR/exchange.safetensors: parameters under DiT's names, a batch, and what our
 model makes of it, for the other side to be held against.
@@ -24,20 +24,27 @@ from dit_jax import types  # noqa: E402
 from dit_jax.models import presets  # noqa: E402
 from dit_jax.weights import dit_family, mapping  # noqa: E402
 
-SIZE = "s/2"
-ARGUMENTS = {"hidden_size": 384, "depth": 12, "num_heads": 6}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exchange", type=Path, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--size", choices=served.SIZES, default="s/2")
+    parser.add_argument("--dtype", choices=served.DTYPES, default="float32")
     options = parser.parse_args()
-    made = training.make(SIZE, batch_size=options.batch_size, remat="none")
-    save_file(exchange(made), options.exchange / "exchange.safetensors")
+    made = training.make(
+        options.size,
+        batch_size=options.batch_size,
+        remat="none",
+        dtype=options.dtype,
+    )
+    save_file(exchange(made, options.size), options.exchange / "exchange.safetensors")
     made.step()  # compiles
     cost = presets.cost(
-        f"dit-{SIZE}", training.LATENTS, num_classes=training.CLASSES, remat="none"
+        f"dit-{options.size}",
+        training.LATENTS,
+        num_classes=training.CLASSES,
+        remat="none",
     )
     facts = {
         "jax": jax.__version__,
@@ -48,7 +55,7 @@ def main() -> None:
     served.serve(facts, made.step)
 
 
-def exchange(made: training.Training) -> dict[str, np.ndarray]:
+def exchange(made: training.Training, size: str) -> dict[str, np.ndarray]:
     """Everything by name. A fresh model outputs zeros, so its parameters are moved."""
     rng = np.random.default_rng(1)
     params = jax.tree.map(
@@ -68,7 +75,7 @@ def exchange(made: training.Training) -> dict[str, np.ndarray]:
 
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, out), grads = gradient(params)
-    rules = dit_family.dit_rules(dit_family.dit(ARGUMENTS))
+    rules = dit_family.dit_rules(dit_family.dit(served.SIZES[size]))
     named = mapping.to_theirs(rules, params)
     return {f"weights/{name}": array for name, array in named.items()} | {
         "x": x,

@@ -16,17 +16,20 @@ BUSY = 0.7  # load average from which on somebody else was computing
 
 
 class Report:
-    """Collects a result; make one before anything is measured, for the load."""
+    """Collects a result; make one before anything is measured, for the load.
 
-    def __init__(self, name: str):
-        self.name = name
+    script: whose result it is, where that has another name.
+    """
+
+    def __init__(self, name: str, script: str | None = None):
+        self.name, self.script = name, script or name
         self.load = os.getloadavg()[0]
 
     def write(self, result: dict[str, Any], packages: Sequence[str] = ("jax",)) -> None:
         """Writes benchmarks/results/NAME.json and says so."""
         facts = {
             "command": " ".join(
-                ["python", f"benchmarks/{self.name}.py", *sys.argv[1:]]
+                ["python", f"benchmarks/{self.script}.py", *sys.argv[1:]]
             ),
             "load_average_before": round(self.load, 2),
             "beside_other_work": self.load > BUSY,

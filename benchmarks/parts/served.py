@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+DTYPES = ("float32", "bfloat16")
+SIZES = {
+    "s/2": {"hidden_size": 384, "depth": 12, "num_heads": 6},
+    "xl/2": {"hidden_size": 1152, "depth": 28, "num_heads": 16},
+}
 
 
 def serve(facts: dict[str, Any], step: Callable[[], None]) -> None:

@@ -57,7 +57,9 @@ def start(run: Assembly) -> Training:
         label=rng.integers(0, CLASSES, shape[0]).astype(np.int32),
     )
     rows = sharding.local_rows(run.mesh, shape[0])
-    return Training(run, run.init(), sharding.to_global(run.mesh, rows, shape[0], local))
+    return Training(
+        run, run.init(), sharding.to_global(run.mesh, rows, shape[0], local)
+    )
 
 
 def assemble(

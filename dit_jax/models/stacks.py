@@ -11,12 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, DTypeLike, Float
 
 from dit_jax import types
 from dit_jax.models.primitives import XAVIER, Initializer, linear
-from dit_jax.models.remat import WEIGHT, Layer
+from dit_jax.models.remat import Layer
 from dit_jax.models.scene import Scene
 
 BlockFactory = Callable[..., nnx.Module]
@@ -193,8 +192,7 @@ def gathered(params: nnx.State, constrain: types.Constrain) -> nnx.State:
 
     def gather(variable: nnx.Variable) -> nnx.Variable:
         _, *dims = variable.get_metadata("out_sharding")  # without "layers"
-        whole = constrain.gather(variable[...], tuple(dims))
-        return variable.replace(checkpoint_name(whole, WEIGHT))
+        return variable.replace(constrain.gather(variable[...], tuple(dims)))
 
     return jax.tree.map(
         gather, params, is_leaf=lambda node: isinstance(node, nnx.Variable)

@@ -21,7 +21,7 @@ from dit_jax.models.mixings import MIXINGS
 from dit_jax.models.positions import axis_split
 from dit_jax.models.remat import OF_ATTENTION
 
-UNNAMED = ("xla", "cudnn")  # their backward passes want more than output and lse
+UNNAMED = ("xla",)  # whose backward pass wants more than output and log-sum-exp
 
 DEFAULTS: dict[str, Any] = {
     "patch": (1, 2, 2),  # from the preset's name
@@ -146,7 +146,7 @@ def _check_parts(values: Mapping[str, Any]) -> None:
         raise UserError(
             f"model.remat={values['remat']} keeps the output of attention, which "
             f"model.attention={values['attention']} computes again all the same; "
-            "change model.attention to auto, splash or chunked, or set model.remat=full"
+            "change model.attention to auto, chunked, cudnn or splash, or set model.remat=full"
         )
     if STACKS[values["stack"]].paired:
         _check_pairs(values)

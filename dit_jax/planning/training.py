@@ -25,16 +25,19 @@ class Remat:
 
 
 REMATS: dict[str, Remat] = {
-    # the stream twice, each branch's normed input and output, q, k, v, q and k normed,
-    # the attention's output; the MLP's hidden numbers before and after GELU
-    "none": Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0),
+    # the layer's input, q, k, v, the attention's output, what both branches add, and
+    # the MLP's hidden numbers
+    "none": Remat(widths=7, hiddens=1, lse=True, linear=0, scores=0, exchanges=0),
     "full": Remat(widths=1, hiddens=0, lse=False, linear=1, scores=1, exchanges=4),
     "attention": Remat(widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=4),
     "offload": Remat(
         widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=4, host=True
     ),
 }
-INSIDE = REMATS["none"]  # what a layer holds while its backward pass runs
+# What a layer holds while its backward pass runs: the stream twice, each branch's normed
+# input and output, q, k, v, q and k normed, the attention's output; the hidden numbers
+# before and after GELU.
+INSIDE = Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0)
 
 # Bytes of float32 state a parameter, beside parameter and EMA. Adafactor keeps sums
 # over rows and columns, Muon one momentum for each matrix, which nearly all are.
