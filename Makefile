@@ -6,6 +6,7 @@ LOCK_ARGS ?=
 VENV := .venv
 THEIRS := .venv-benchmarks
 AGAINST := benchmarks/pytorch.py
+ELSEWHERE := $(AGAINST) benchmarks/on_gpu.py
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 FAST := not slow and not tpu and not gpu and not gpu_compiler
@@ -19,8 +20,8 @@ SLOW_VENV := venv
 SLOW := slow and not tpu
 endif
 
-.PHONY: help venv venv-tpu venv-gpu venv-benchmarks demo test test-slow test-gpu check \
-  proof proof-pytorch lock clean
+.PHONY: help venv venv-tpu venv-gpu venv-benchmarks demo test test-slow test-gpu \
+  test-on-gpu check proof proof-pytorch lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -45,6 +46,9 @@ test-slow: $(SLOW_VENV) ## slow tests and compiling for TPU topologies
 test-gpu: venv-gpu ## compiling for GPUs that are not here
 	$(RUN) -m pytest -m gpu_compiler $(PYTEST_ARGS)
 
+test-on-gpu: ## on an NVIDIA GPU, by a PYTHON that has pip install '.[cuda,dev]'
+	JAX_PLATFORMS=cuda,cpu $(or $(PYTHON),python3) -m pytest -m gpu $(PYTEST_ARGS)
+
 check: venv ## format, lint, types, import direction
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
@@ -52,7 +56,7 @@ check: venv ## format, lint, types, import direction
 	$(RUN) -m pytest -q tests/test_imports.py
 
 proof: $(SLOW_VENV) ## long evidence: the scripts of benchmarks/
-	@set -e; for script in $(filter-out $(AGAINST),$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for script in $(filter-out $(ELSEWHERE),$(sort $(wildcard benchmarks/*.py))); do \
 	  echo "== $$script"; $(RUN) $$script; \
 	done
 

@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import grain  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.parts.report import Report  # noqa: E402
 from dit_jax import buckets  # noqa: E402
 from dit_jax.codec_spec import CodecSpec  # noqa: E402
 from dit_jax.data import manifest as manifest_lib  # noqa: E402
@@ -37,7 +37,6 @@ from dit_jax.data import records, writer  # noqa: E402
 from dit_jax.data.loader import Loader  # noqa: E402
 from tests import s3_server  # noqa: E402
 
-RESULT = ROOT / "benchmarks" / "results" / "loader.json"
 SHAPE = (16, 32, 32, 4)
 BATCH, THREADS, PREFETCH = 16, 4, 8
 NUM_LOCAL, NUM_REMOTE = 3200, 640
@@ -48,14 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    load = os.getloadavg()[0]
+    report = Report("loader")
     with tempfile.TemporaryDirectory() as scratch, s3_server.serve() as endpoint:
         os.environ |= s3_server.environment(endpoint)
         rates = measure(Path(scratch), f"s3://{s3_server.BUCKET}/latents", rounds)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     raw = medians["raw"]
     result = {
-        "command": "python benchmarks/loader.py",
         "record_bytes": 2 * int(np.prod(SHAPE)),
         "batch_size": BATCH,
         "threads": THREADS,
@@ -69,15 +67,9 @@ def main() -> None:
             name: round(medians[name] / raw, 3) for name in ("array_record", "zarr")
         },
         "wanted_share_of_raw": 0.5,
-        "load_average_before": round(load, 2),
-        "beside_other_work": load > 0.7,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
     }
-    RESULT.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     print(json.dumps(result["records_per_s"]), json.dumps(result["share_of_raw"]))
-    print(f"wrote {RESULT}")
+    report.write(result, ("grain", "array-record", "tensorstore"))
 
 
 def measure(scratch: Path, url: str, rounds: int) -> dict[str, list[float]]:
