@@ -10,6 +10,9 @@ ELSEWHERE := $(AGAINST) benchmarks/on_gpu.py
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 FAST := not slow and not tpu and not gpu and not gpu_compiler
+# Fast tests compile much and run little; so compiled, programs are slow and the same.
+HASTE := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
+  --xla_cpu_use_fusion_emitters=false
 
 # libtpu, the TPU compiler, is published for Linux x86-64 only.
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -38,7 +41,7 @@ demo: venv ## real clips in; a trained tiny model, sampled video and an FVD out
 	$(RUN) -m dit_jax.demo --output runs/demo
 
 test: venv ## fast tests
-	$(RUN) -m pytest -n 2 --dist loadfile -m "$(FAST)" $(PYTEST_ARGS)
+	XLA_FLAGS="$(HASTE)" $(RUN) -m pytest -n 2 --dist loadfile -m "$(FAST)" $(PYTEST_ARGS)
 
 test-slow: $(SLOW_VENV) ## slow tests and compiling for TPU topologies
 	$(RUN) -m pytest -m "$(SLOW)" $(PYTEST_ARGS)

@@ -10,17 +10,8 @@ from pathlib import Path
 import jax
 
 CACHE = Path(tempfile.gettempdir()) / f"dit_jax-tests-{os.getuid()}"
-PLATFORMS = os.environ.get("JAX_PLATFORMS") or "cpu"
-# Tests compile much and run little. Compiled so, programs are slow and the same.
-HASTE = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-)
 
-if PLATFORMS == "cpu":
-    os.environ.setdefault("XLA_FLAGS", " ".join(HASTE))  # programs inherit it
-jax.config.update("jax_platforms", PLATFORMS)
+jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))

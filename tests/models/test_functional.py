@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from dit_jax import models
 from dit_jax.models import presets
@@ -54,7 +53,7 @@ def test_an_abstract_model_has_the_structure_of_a_built_one_and_no_arrays():
 
 def test_the_same_seed_gives_the_same_parameters_and_another_seed_others(small):
     (_, first), (_, same), (_, other) = (
-        small(False, rngs=nnx.Rngs(seed)) for seed in (0, 0, 1)
+        small(fresh=True, seed=seed) for seed in (0, 0, 1)
     )
     jax.tree.map(np.testing.assert_array_equal, first, same)
     moved = np.abs(first["embedding"]["kernel"] - other["embedding"]["kernel"])

@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from dit_jax import models
 from dit_jax.models import presets
 from dit_jax.types import Conditioning
-from tests.models.conftest import perturb
+from tests.models.conftest import perturbed
 
 SHAPE = (1, 8, 8, 4)
 SMALL = {"depth": 5, "width": 32, "num_heads": 2, "text_dims": 6, "text_length": 3}
@@ -17,16 +16,7 @@ TYPE = Conditioning(label=jnp.array([0, 1], jnp.int32))
 
 
 def small(name="unidiffuser-v1/2"):
-    model = presets.build(
-        name,
-        latent_shape=SHAPE,
-        num_classes=2,
-        clip_dims=10,
-        rngs=nnx.Rngs(0),
-        **SMALL,
-    )
-    graphdef, params = models.split(model)
-    return graphdef, perturb(params)
+    return perturbed(name, latent_shape=SHAPE, num_classes=2, clip_dims=10, **SMALL)
 
 
 def streams(seed=0, side=8):

@@ -12,7 +12,7 @@ from dit_jax.models.mixings import MIXINGS
 
 
 def test_the_output_is_zero_at_init_and_not_after_a_step_away(small, inputs):
-    assert not models.apply(*small(perturbed=False), *inputs).any()
+    assert not models.apply(*small(fresh=True), *inputs).any()
     assert np.abs(models.apply(*small(), *inputs)).mean() > 0.1
 
 

@@ -68,7 +68,7 @@ def assert_it_trains_alike_on_one_and_eight_devices(
 
     def make(sizes):
         values = SHRUNK | CLIPPED | changes
-        return make_training(sizes, spec, SHAPE, **values)
+        return make_training(sizes, spec, SHAPE, in_haste=True, **values)
 
     alone = make({})
     step = str([alone.config[part] for part in WHAT_A_STEP_IS_MADE_OF])

@@ -35,7 +35,7 @@ def bytes_per_device(tree):
 def make(make_training):
     def make(sizes, name, **changes):
         values = WIDE | {"optimizer__name": name} | changes
-        return make_training(sizes, shape=SHAPE, **values)
+        return make_training(sizes, shape=SHAPE, in_haste=True, **values)
 
     return make
 

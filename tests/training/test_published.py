@@ -122,7 +122,7 @@ def test_a_config_can_be_sampled_with_its_own_settings(name):
 
 def test_the_half_of_the_output_that_is_a_learned_variance_does_not_move(make_training):
     values = SHRUNK | {"model__depth": "1"}
-    training = make_training({}, "dit_imagenet256.py", SHAPE, **values)
+    training = make_training({}, "dit_imagenet256.py", SHAPE, in_haste=True, **values)
     start = training.start()
     state, _ = training.train(2, start)
     assert training.config.model.learn_sigma
