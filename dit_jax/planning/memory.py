@@ -62,7 +62,11 @@ def memory(
 ) -> Memory:
     n, c = shard_params(workload, layout), training.compute_bytes
     tokens = tokens_per_device(workload, training, layout)
-    kept = tokens * workload.depth * kept_bytes(workload, training.policy, layout, c)
+    kept = kept_bytes(workload, training.policy, layout, c)
+    if not training.policy.linear:  # no product runs again: written scores are kept
+        scores = workload.stored_scores(training.attention) / workload.tokens
+        kept += FP32 * scores / layout.tensor
+    kept *= tokens * workload.depth
     rows = training.batch_size / layout.ways(("data", "fsdp"))
     in_flight = rows / training.microbatches
     on_host = training.policy.host

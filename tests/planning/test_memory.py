@@ -65,6 +65,17 @@ def test_saved_attention_is_as_large_as_the_formula_says(make):
     assert make(remat="full").memory.bytes["activations"] == tokens * 2 * D
 
 
+def test_written_scores_are_kept_where_no_product_runs_again(make):
+    """float32, one a layer, head and pair of tokens."""
+    H, N, tokens = 16, 4096, 12 * 4096
+    for remat, wanted in {"none": 4 * tokens * N * H, "full": 0}.items():
+        written, blocks = (
+            make(remat=remat, attention=name).memory.bytes["activations"]
+            for name in ("xla", "chunked")
+        )
+        assert written - blocks == wanted
+
+
 @pytest.mark.parametrize("kind", PER_TOKEN)
 def test_weak_scaling_is_flat(make, kind):
     """As many tokens on each of 64 and of 256 chips."""
