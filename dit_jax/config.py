@@ -115,7 +115,9 @@ def _unknown_key(config: ConfigDict, key: str) -> str:
 
 
 def _read_value(text: str, kind: type, present: Any, key: str) -> Any:
-    if text.lower() == "none" and (present is None or kind is type(None)):
+    # "none" is a choice of many keys that hold a name; None never is
+    is_none = text == "None" if kind is str else text.lower() == "none"
+    if is_none and (present is None or kind is type(None)):
         return None
     try:
         if kind is bool:

@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import ConfigDict as Config
 
 from dit_jax import files, program
+from dit_jax.errors import UserError
 from dit_jax.parallel import mesh as mesh_lib
 from dit_jax.parallel import topology as topology_lib
 from dit_jax.planning import comparison, inputs, report
@@ -46,8 +47,8 @@ NUM_SHOWN = 5
 
 def main(arguments: list[str]) -> None:
     program.refuse_words(arguments)
+    check_flags()
     if FLAGS.validate:
-        program.refuse_config()
         validate()
         return
     topology = topology_lib.parse(program.require_flag("topology"))
@@ -61,17 +62,36 @@ def main(arguments: list[str]) -> None:
     plan = plan_lib.make(workload, training, layout, topology, FLAGS.samples)
     if not FLAGS.compile:
         program.say(*report.lines(plan))
-        finish(plan, plan.to_json(), plan.fits)
+        finish(plan, plan.to_json(), plan.memory.total, plan.memory.capacity)
         return
     try:
         both = Comparison(plan, compiled(config, plan))
     except OutOfMemory as error:
-        program.say(*report.lines(plan), comparison.over(plan, error))
-        finish(plan, plan.to_json(), fits=False)
+        program.say(*report.lines(plan))
+        found = {"needed_bytes": error.needed, "available_bytes": error.available}
+        finish(
+            plan, plan.to_json() | {"compiled": found}, error.needed, error.available
+        )
         return
     program.say(*report.lines(plan, both.figures()), *comparison.lines(both))
     value = plan.to_json() | {"compiled": both.to_json()}
-    finish(plan, value, both.compiled.peak <= plan.memory.capacity)
+    finish(plan, value, both.compiled.peak, plan.memory.capacity)
+
+
+def check_flags() -> None:
+    """Refuses what would be ignored, and a file that cannot be written at the end."""
+    if FLAGS.validate:
+        program.refuse_config()
+        for name in ("topology", "search", "compile"):
+            if FLAGS[name].present:
+                raise UserError(f"--{name} means nothing to --validate; leave it out")
+    if FLAGS.json is not None:
+        file = files.path(FLAGS.json)
+        if file.is_dir() or not file.parent.is_dir():
+            raise UserError(
+                f"--json is {FLAGS.json!r}, which is not a file in a folder that is "
+                "there; give a file name"
+            )
 
 
 def compiled(config: Config, plan: Plan) -> Compiled:
@@ -80,9 +100,7 @@ def compiled(config: Config, plan: Plan) -> Compiled:
     config = copy.deepcopy(config)
     with config.unlocked():
         config.model.remat = plan.training.remat
-        config.mesh.update({**plan.layout.sizes, "ring": plan.layout.ring})
-        config.mesh.data //= config.mesh.dcn_data
-        config.mesh.fsdp //= config.mesh.dcn_fsdp
+        config.mesh.update(plan.layout.settings)
     devices = topology_lib.devices(plan.topology)
     mesh = mesh_lib.build(devices, **config.mesh)
     text_shape = (config.model.text_length, config.model.text_dims)
@@ -97,13 +115,19 @@ def compiled(config: Config, plan: Plan) -> Compiled:
     return compile_step(run.train_step, run.abstract_state, run.abstract_batch, mesh)
 
 
-def finish(plan: Plan, value: dict[str, Any], fits: bool) -> None:
-    """Writes the plan; exits 1 with the remedies when it does not fit."""
+def finish(plan: Plan, value: dict[str, Any], used: float, room: float) -> None:
+    """Writes the plan; exits 1 with the remedies when it does not fit.
+
+    used, room: bytes of a device, the compiler's where it was asked.
+    """
+    fits = used <= room
+    program.say(report.verdict(used, room))
     if FLAGS.json is not None:
-        files.write_json(FLAGS.json, value)
+        files.write_json(FLAGS.json, value | {"fits": fits})
         program.say(f"wrote {FLAGS.json}")
     if not fits:
-        program.say(report.remedy(plan, search_lib.remedies(plan)))
+        limit = plan.memory.total * room / used  # by the plan's own count
+        program.say(report.remedy(plan, search_lib.remedies(plan, limit=limit)))
         sys.exit(1)
 
 

@@ -60,11 +60,11 @@ def main(arguments: list[str]) -> None:
 
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
     say_plan(run, config, workdir, manifest)
+    profiling = make_profiling(config, workdir, checkpoints.latest() or 0)
     train_state, first_step = start(run, config, checkpoints)
     if first_step >= config.train.num_steps:
         program.say(f"{workdir} is already at step {first_step}; nothing to do")
         return
-    profiling = make_profiling(config, workdir, first_step)
     batches = Waiting(read_batches(run, config, first_step))
     train_step = Dispatching(run.train_step, first_step)
     validation = read_validation(run, config, manifest)

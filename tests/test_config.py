@@ -21,6 +21,8 @@ COMMON = str(Path(__file__).parents[1] / "configs" / "common.py")
         ("prepare.sources", "a.mp4,b c.mp4", ("a.mp4", "b c.mp4")),
         ("model.width", "64", 64),
         ("model.width", "none", None),
+        ("model.remat", "none", "none"),
+        ("model.remat", "None", None),
         ("data.path", "5", "5"),
     ],
 )

@@ -67,8 +67,7 @@ def _of_platform(form: Form, device: jax.Device) -> Form:
 FORMS = (
     # the fastest form of the devices at hand
     Form("auto", plain, passes=Chunks(), fit=_of_platform),
-    # its passes are for a ring, which visits the keys in parts
-    Form("xla", xla, passes=Chunks(), splits=True),
+    Form("xla", xla, splits=True),
     of_passes("chunked", Chunks()),
     splash(),
     CUDNN,

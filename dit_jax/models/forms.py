@@ -45,15 +45,18 @@ class Form:
 
     def on(self, device: jax.Device) -> "Form":
         """The form for `device`, which need not be here. UserError if it cannot run."""
-        if device.platform not in self.platforms:
+        self.require(device.platform, device.device_kind)
+        return self.fit(self, device)
+
+    def require(self, platform: str, kind: str) -> None:
+        """UserError unless it runs on devices of a platform. kind: what they are."""
+        if platform not in self.platforms:
             others = "chunked or xla" if self.name != "chunked" else "xla"
             raise UserError(
                 f"model.attention is {self.name!r}, which runs on "
-                f"{' and '.join(self.platforms)} only, but the mesh is of "
-                f"{device.platform} devices ({device.device_kind}); change "
-                f"model.attention to {others}"
+                f"{' and '.join(self.platforms)} only, but the mesh is of {platform} "
+                f"devices ({kind}); change model.attention to {others}"
             )
-        return self.fit(self, device)
 
     def over(self, passes: types.Passes) -> types.Attention:
         """The differentiable attention function of other passes."""

@@ -146,7 +146,8 @@ def _check_parts(values: Mapping[str, Any]) -> None:
         raise UserError(
             f"model.remat={values['remat']} keeps the output of attention, which "
             f"model.attention={values['attention']} computes again all the same; "
-            "change model.attention to auto, chunked, cudnn or splash, or set model.remat=full"
+            "change model.attention to auto, chunked, cudnn or splash, or set "
+            "model.remat=full"
         )
     if STACKS[values["stack"]].paired:
         _check_pairs(values)

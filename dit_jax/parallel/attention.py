@@ -7,6 +7,7 @@ arXiv:2405.07719.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -41,6 +42,24 @@ def on_mesh(attention: types.Attention, mesh: Mesh, ring: int = 1) -> types.Atte
     ulysses = context // ring
     inside = _around(attention, ring, stride=ulysses) if ring > 1 else attention
     return Spread(Exchange(inside, ulysses, ring), mesh)
+
+
+def check_heads(num_heads: int, sizes: Mapping[str, int], ring: int) -> None:
+    """UserError where devices that exchange heads would not get equally many.
+
+    sizes: of the mesh axes. ring: how many of context's devices exchange none.
+    """
+    tensor, context = sizes["tensor"], sizes["context"]
+    if num_heads % (tensor * context // ring) == 0:
+        return
+    rings = (r for r in range(1, context + 1) if context % r == 0)
+    works = [r for r in rings if num_heads % (tensor * context // r) == 0]
+    remedy = f"set mesh.ring={works[0]}" if works else "change mesh.tensor"
+    raise UserError(
+        f"model.num_heads is {num_heads}, which mesh.tensor={tensor} times "
+        f"mesh.context={context} / mesh.ring={ring} does not divide, the devices that "
+        f"exchange heads; change model.num_heads or {remedy}"
+    )
 
 
 def _around(attention: types.Attention, size: int, stride: int) -> types.Attention:
@@ -105,7 +124,7 @@ class Spread:
         segment_ids: Int[Array, "B N"] | None = None,
     ) -> Float[Array, "B N heads head_dim"]:
         rows, length, heads, _ = q.shape
-        self._check(heads)
+        check_heads(heads, self.mesh.shape, self.local.ring)
         add_rows = -rows % (self.mesh.shape["data"] * self.mesh.shape["fsdp"])
         add_tokens = -length % self.mesh.shape["context"]
         added = ((0, add_rows), (0, add_tokens))
@@ -126,13 +145,3 @@ class Spread:
             check_vma=False,
         )
         return spread(q, k, v, segment_ids)[:rows, :length]
-
-    def _check(self, heads: int) -> None:
-        tensor, ulysses = self.mesh.shape["tensor"], self.local.ulysses
-        if heads % (tensor * ulysses):
-            ring = self.mesh.shape["context"]
-            raise UserError(
-                f"model.num_heads is {heads}, which mesh.tensor = {tensor} times "
-                f"Ulysses = mesh.context / mesh.ring = {ulysses} does not divide; "
-                f"change model.num_heads or set mesh.ring to {ring} or a divisor of it"
-            )

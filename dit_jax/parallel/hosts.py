@@ -39,9 +39,11 @@ def place(
             process_id=_or(process_id, found.process_id),
         )
     if any(value is not None for value in told):
+        names = ("coordinator_address", "num_processes", "process_id")
+        missing = [n for n, v in zip(names, told, strict=True) if v is None]
         raise UserError(
-            "--coordinator_address, --num_processes and --process_id go together where "
-            f"no launcher tells the rest; found {told}; give all three or none"
+            f"no launcher says what --{' and --'.join(missing)} would; give "
+            "--coordinator_address, --num_processes and --process_id, or none of them"
         )
     return None
 

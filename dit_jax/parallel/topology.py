@@ -29,7 +29,7 @@ ENVIRONMENT = {
 # A device of v4 is a chip, as on its hosts; the compiler's default is half of one.
 CONFIGURATIONS = {"v4": {"chip_config_name": "megacore"}}
 
-SPELLING = re.compile(r"(?:(\d+)\*)?([A-Za-z0-9]+):(\d+(?:x\d+)*)")
+SPELLING = re.compile(r"(?:(\d{1,4})\*)?([A-Za-z0-9]+):(\d{1,4}(?:x\d{1,4})*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,13 @@ class Topology:
         return self.num_chips * self.chip.devices_per_chip
 
     @property
+    def is_tpu(self) -> bool:
+        return self.chip.platform == "tpu"
+
+    @property
     def num_groups(self) -> int:
-        return self.num_slices if self.chip.torus_dims else self.shape[0]
+        """Slices, or hosts of GPUs."""
+        return self.num_slices if self.is_tpu else self.shape[0]
 
     @property
     def group_shape(self) -> tuple[int, ...]:

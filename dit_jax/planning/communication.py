@@ -181,13 +181,22 @@ def _context(
             ways=layout.exchange,
         )
     if layout.ring > 1:
-        forwards = 1 + policy.scores
+        hops = (layout.ring - 1) * layers
         yield Collective(
             "collective-permute",
             ("context",),
-            "keys and values, and in the backward pass their gradients",
+            "keys and values, forward and backward",
             2 * shard,
-            (layout.ring - 1) * (forwards + 2) * layers,
+            hops * (2 + policy.scores),
+            in_scan=True,
+            hidden=True,
+        )
+        yield Collective(
+            "collective-permute",
+            ("context",),
+            "gradients of keys and values, float32",
+            2 * shard * FP32 / training.compute_bytes,
+            hops,
             in_scan=True,
             hidden=True,
         )

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from dit_jax.planning import hlo, roofline
-from dit_jax.planning.compilation import Compiled, OutOfMemory
+from dit_jax.planning.compilation import Compiled
 from dit_jax.planning.plan import Plan
 
 NEGLIGIBLE = 1e-3  # of the planned traffic, all of one kind together: scalars, norms
@@ -121,12 +121,3 @@ def lines(comparison: Comparison) -> list[str]:
         + (":" if strange else ""),
         *(f"    {one}" for one in strange),
     ]
-
-
-def over(plan: Plan, error: OutOfMemory) -> str:
-    """The compiler's refusal as a sentence."""
-    return (
-        f"the compiler needs {error.needed / 1e9:.2f} GB on each device of "
-        f"{plan.topology.name} and has {error.available / 1e9:.2f} GB, "
-        f"{(error.needed - error.available) / 1e9:.2f} GB too little"
-    )

@@ -6,8 +6,9 @@ from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.data import manifest
-from dit_jax.errors import UserError
+from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser
+from dit_jax.models.attention import ATTENTIONS
 from dit_jax.parallel.mesh import AXES, DCN_AXES
 from dit_jax.parallel.topology import Topology
 from dit_jax.planning import workload
@@ -30,11 +31,25 @@ def resolve(config: Config) -> Config:
 def read(config: Config, topology: Topology) -> tuple[Workload, Training, Layout]:
     """Of a resolved config. Nothing is allocated."""
     latent_shape, num_classes = facts(config)
+    _check(config, topology)
+    slices = {f"dcn_{axis}": config.mesh[f"dcn_{axis}"] for axis in DCN_AXES}
     return (
         workload.of_config(config, latent_shape, num_classes),
         _training(config),
-        fill(_sizes(config), topology, config.mesh.ring),
+        fill(_sizes(config), topology, config.mesh.ring, **slices),
     )
+
+
+def _check(config: Config, topology: Topology) -> None:
+    """UserError for what this machine would not run."""
+    wanted = config.mesh.devices
+    if wanted not in (None, topology.num_devices):
+        raise UserError(
+            f"mesh.devices is {wanted}, but {topology.name} has "
+            f"{topology.num_devices} devices; change mesh.devices or --topology"
+        )
+    form = choose(ATTENTIONS, config.model.attention, "model.attention")
+    form.require(topology.chip.platform, topology.chip.name)
 
 
 def facts(config: Config) -> tuple[tuple[int, int, int, int], int]:

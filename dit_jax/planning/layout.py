@@ -8,6 +8,7 @@ from jax.sharding import AbstractMesh
 
 from dit_jax.errors import UserError
 from dit_jax.parallel import sharding
+from dit_jax.parallel.attention import check_heads
 from dit_jax.parallel.mesh import AXES
 from dit_jax.parallel.topology import Topology
 from dit_jax.planning.workload import Workload, abstract_params
@@ -15,14 +16,28 @@ from dit_jax.planning.workload import Workload, abstract_params
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Sizes of the mesh axes. ring: how many of the context axis pass keys and values
-    round; the others exchange heads for tokens (Ulysses)."""
+    """Sizes of the mesh axes over all slices. ring: how many of the context axis pass
+    keys and values round; the others exchange heads for tokens (Ulysses). dcn_data,
+    dcn_fsdp: how many slices data and fsdp run over."""
 
     data: int = 1
     fsdp: int = 1
     context: int = 1
     tensor: int = 1
     ring: int = 1
+    dcn_data: int = 1
+    dcn_fsdp: int = 1
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """`mesh.*` of a config, whose data and fsdp are those within a slice."""
+        return self.sizes | {
+            "data": self.data // self.dcn_data,
+            "fsdp": self.fsdp // self.dcn_fsdp,
+            "ring": self.ring,
+            "dcn_data": self.dcn_data,
+            "dcn_fsdp": self.dcn_fsdp,
+        }
 
     @property
     def exchange(self) -> int:
@@ -51,8 +66,28 @@ class Layout:
         return ", ".join(used + ring) or "one device"
 
 
-def fill(sizes: Mapping[str, int], topology: Topology, ring: int = 1) -> Layout:
-    """The layout of `mesh.*`, in which one size may be -1 and takes the rest."""
+def over_slices(layout: Layout, num_slices: int) -> Layout:
+    """data, the outermost axis, runs over as many slices as it can, fsdp over the
+    rest."""
+    dcn_data = math.gcd(layout.data, num_slices)
+    dcn_fsdp = num_slices // dcn_data
+    if layout.fsdp % dcn_fsdp:
+        raise UserError(
+            f"mesh data {layout.data} x fsdp {layout.fsdp} cannot be divided over "
+            f"{num_slices} slices; change mesh.data or mesh.fsdp"
+        )
+    return dataclasses.replace(layout, dcn_data=dcn_data, dcn_fsdp=dcn_fsdp)
+
+
+def fill(
+    sizes: Mapping[str, int],
+    topology: Topology,
+    ring: int = 1,
+    dcn_data: int = 1,
+    dcn_fsdp: int = 1,
+) -> Layout:
+    """The layout of `mesh.*`, in which one size may be -1 and takes the rest; where
+    nothing is said of slices, as `over_slices` has it."""
     wanted = {axis: sizes[axis] for axis in AXES}
     free = [axis for axis, size in wanted.items() if size == -1]
     fixed = math.prod(size for size in wanted.values() if size != -1)
@@ -67,7 +102,16 @@ def fill(sizes: Mapping[str, int], topology: Topology, ring: int = 1) -> Layout:
         wanted[free[0]] = max(topology.num_devices // fixed, 1)
     if math.prod(wanted.values()) != topology.num_devices:
         raise UserError(f"{found}; {remedy}")
-    return Layout(**wanted, ring=ring)
+    layout = Layout(**wanted, ring=ring, dcn_data=dcn_data, dcn_fsdp=dcn_fsdp)
+    told = dcn_data * dcn_fsdp
+    if told == 1:
+        return over_slices(layout, topology.num_slices)
+    if topology.num_groups % told or (told != topology.num_slices and topology.is_tpu):
+        raise UserError(
+            f"mesh.dcn_data={dcn_data} x mesh.dcn_fsdp={dcn_fsdp} are {told} slices, "
+            f"but {topology.name} has {topology.num_groups}; change them or --topology"
+        )
+    return layout
 
 
 def check(
@@ -99,11 +143,4 @@ def _check_ring(layout: Layout, workload: Workload) -> None:
             f"mesh.ring is {layout.ring}, which does not divide mesh.context="
             f"{layout.context}; change one of them"
         )
-    exchanging, heads = layout.exchange, workload.num_heads
-    if heads // layout.tensor % exchanging:
-        raise UserError(
-            f"the {heads // layout.tensor} heads on a device are not divisible by the "
-            f"{exchanging} devices of mesh.context={layout.context} / mesh.ring="
-            f"{layout.ring} that exchange them; set mesh.ring={layout.context} or "
-            "change mesh.context"
-        )
+    check_heads(workload.num_heads, layout.sizes, layout.ring)

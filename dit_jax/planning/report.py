@@ -17,13 +17,12 @@ def lines(plan: Plan, compiled: Mapping[str, float] | None = None) -> list[str]:
         *_collectives(plan),
         *_time(plan),
         *(_beside(plan, compiled) if compiled else ()),
-        verdict(plan),
     ]
 
 
-def verdict(plan: Plan) -> str:
-    used, room = plan.memory.total, plan.memory.capacity
-    if plan.fits:
+def verdict(used: float, room: float) -> str:
+    """used, room: bytes of a device."""
+    if used <= room:
         return f"fits: {gb(used)} of {gb(room)} on each device ({used / room:.0%})"
     return (
         f"does not fit: {gb(used)} are needed on each device of {gb(room)}, "

@@ -34,13 +34,14 @@ REMATS: dict[str, Remat] = {
         widths=2, hiddens=0, lse=True, linear=1, scores=0, exchanges=4, host=True
     ),
 }
-# What a layer holds while its backward pass runs: the stream twice, each branch's normed
-# input and output, q, k, v, q and k normed, the attention's output; the hidden numbers
-# before and after GELU.
+# What a layer holds while its backward pass runs: the stream twice, each branch's
+# normed input and output, q, k, v, q and k normed, the attention's output; the hidden
+# numbers before and after GELU.
 INSIDE = Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0)
 
 # Bytes of float32 state a parameter, beside parameter and EMA. Adafactor keeps sums
 # over rows and columns, Muon one momentum for each matrix, which nearly all are.
+COMPUTE_BYTES = {"bfloat16": 2, "float32": 4}
 OPTIMIZER_BYTES = {"adamw": 8, "muon": 4, "lion": 4, "adafactor": 0}
 
 
@@ -63,7 +64,7 @@ class Training:
 
     @property
     def compute_bytes(self) -> int:
-        return {"bfloat16": 2, "float32": 4}[self.dtype]
+        return choose(COMPUTE_BYTES, self.dtype, "model.dtype")
 
     @property
     def state_bytes(self) -> int:

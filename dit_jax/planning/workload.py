@@ -82,8 +82,16 @@ class Workload:
 
     @property
     def scores_flops(self) -> float:
-        scores = (f for part, f in self.flops.items() if part.endswith(SCORES))
-        return sum(scores, start=0.0)
+        """Of tokens among themselves. Those with a context are plain products, and
+        count as linear maps do."""
+        return sum(
+            (
+                flops
+                for part, flops in self.flops.items()
+                if part.endswith(SCORES) and part.partition("/")[0] not in CONTEXT
+            ),
+            start=0.0,
+        )
 
     @property
     def linear_flops(self) -> float:

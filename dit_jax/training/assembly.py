@@ -23,6 +23,7 @@ from dit_jax.inference.denoiser import Denoiser
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
 from dit_jax.parallel import sharding
+from dit_jax.parallel.attention import check_heads
 from dit_jax.parallel.constrain import OnMesh
 from dit_jax.training import clipping, schedules
 from dit_jax.training.objective import Objective
@@ -101,7 +102,7 @@ def assemble(config: Config, facts: LatentFacts, mesh: Mesh) -> Assembly:
         given_frames=config.train.given_frames,
         **_cost_overrides(config),
     )
-    _check_activations(mesh, cost.num_tokens, config.model.num_heads)
+    _check_activations(mesh, cost.num_tokens, config)
     return Assembly(
         mesh=mesh,
         denoiser=denoiser,
@@ -227,13 +228,14 @@ def _check_given_frames(
         )
 
 
-def _check_activations(mesh: Mesh, num_tokens: int, num_heads: int) -> None:
+def _check_activations(mesh: Mesh, num_tokens: int, config: Config) -> None:
     """Refuses before tracing what the model's constraints would refuse within it."""
     for what, size, name in (
         ("tokens of a clip", num_tokens, "tokens"),
-        ("model.num_heads", num_heads, "heads"),
+        ("model.num_heads", config.model.num_heads, "heads"),
     ):
         sharding.check_divides(mesh, what, (size,), (name,), sharding.ACTIVATION_RULES)
+    check_heads(config.model.num_heads, mesh.shape, config.mesh.ring)
 
 
 def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Objective:

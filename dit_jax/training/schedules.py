@@ -84,6 +84,11 @@ def learning_rate(
             f"optimizer.decay_share is {decay_share}; give a share of the steps in "
             "(0, 1]"
         )
+    if not 0 <= final_share <= 1:
+        raise UserError(
+            f"optimizer.final_share is {final_share}; give a share of the peak in "
+            "[0, 1]"
+        )
     decay_steps = max(1, round(decay_share * num_steps))
     rest = shape(Descent(peak, num_steps - warmup_steps, final_share, decay_steps))
     warmup = optax.linear_schedule(0.0, peak, warmup_steps)

@@ -65,10 +65,29 @@ def test_products_are_those_of_the_model(kept):
     assert 0.98 <= ratio <= 1.02
 
 
-def test_policies_hold_less_and_less(sharded, kept):
+@pytest.fixture(scope="module")
+def recomputed():
+    return compared(model__remat="full")
+
+
+def test_policies_hold_less_and_less(sharded, kept, recomputed):
     offloaded = compared(model__remat="offload")
     assert offloaded.compiled.host > 0
     assert offloaded.compiled.peak < sharded.compiled.peak < kept.compiled.peak
+    assert recomputed.compiled.peak < sharded.compiled.peak
+
+
+def test_kernels_run_as_often_as_the_policy_says(sharded, recomputed):
+    """Their work is no product that the compiler shows; their calls are."""
+
+    def calls(compared, direction):
+        kernels = compared.compiled.kernels.items()
+        return sum(count for name, count in kernels if direction in name)
+
+    depth = int(SMALL["model.depth"])
+    assert calls(sharded, "_fwd_") == depth
+    assert calls(recomputed, "_fwd_") == 2 * depth
+    assert calls(sharded, "_dkv_") == calls(recomputed, "_dkv_") >= depth
 
 
 BROKEN = {
@@ -95,15 +114,20 @@ def test_context_parallelism_sends_what_was_planned():
     assert found.figures()["sent_bytes"] <= 1.10 * found.plan.sent_bytes
 
 
-def test_out_of_memory_is_a_sentence_with_remedies():
+def test_out_of_memory_is_a_sentence_with_remedies(tmp_path):
+    file = tmp_path / "plan.json"
     command = [sys.executable, "-m", "dit_jax.plan", "--compile", "--topology=v5e:2x2"]
     command += [f"--config={ROOT}/configs/joint_3b_480p.py", "--config.mesh.data=1"]
-    command += ["--config.train.batch_size=4"]
+    command += ["--config.train.batch_size=4", f"--json={file}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "too little" in done.stdout
+    assert done.returncode == 1, done.stderr
+    assert "does not fit: " in done.stdout and "GB too much" in done.stdout
     assert "cheapest remedies" in done.stdout or "no change of remat" in done.stdout
     assert "Traceback" not in done.stderr
+    stored = json.loads(file.read_text())
+    assert not stored["fits"]
+    compiled = stored["compiled"]
+    assert compiled["needed_bytes"] > compiled["available_bytes"]
 
 
 def test_the_json_holds_both_sides(sharded):

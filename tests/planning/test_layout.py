@@ -38,7 +38,7 @@ def test_a_mesh_that_is_not_the_machine_is_refused(sizes, words):
         ({"microbatches": 3}, "train.microbatches is 3, which does not divide"),
         ({"microbatches": 2}, "train.batch_size / train.microbatches is 128"),
         ({"fsdp": 8, "tensor": 32}, "model.num_heads: dim 'heads' is 16"),
-        ({"fsdp": 8, "context": 32}, "mesh.ring=1 that exchange them"),
+        ({"fsdp": 8, "context": 32}, "mesh.ring=1 does not divide"),
         ({"fsdp": 8, "context": 32, "ring": 3}, "mesh.ring is 3, which does not"),
     ],
 )

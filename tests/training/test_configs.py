@@ -23,6 +23,7 @@ SHRUNK = {
     "model__width": "48",
     "model__depth": "2",
     "model__num_heads": "2",
+    "model__mlp_ratio": "4.0",
     "model__text_length": str(TEXT[0]),
     "model__text_dims": str(TEXT[1]),
     "model__remat": "none",
