@@ -68,9 +68,9 @@ def main(arguments: list[str]) -> None:
         both = Comparison(plan, compiled(config, plan))
     except OutOfMemory as error:
         program.say(*report.lines(plan))
-        found = {"needed_bytes": error.needed, "available_bytes": error.available}
+        refused = {"needed_bytes": error.needed, "available_bytes": error.available}
         finish(
-            plan, plan.to_json() | {"compiled": found}, error.needed, error.available
+            plan, plan.to_json() | {"compiled": refused}, error.needed, error.available
         )
         return
     program.say(*report.lines(plan, both.figures()), *comparison.lines(both))

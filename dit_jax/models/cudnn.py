@@ -1,6 +1,7 @@
 """Attention by cuDNN's fused kernels, for NVIDIA GPUs."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class Cudnn:
         length, odd = q.shape[1], ((0, 0), (0, q.shape[1] % 2))
         # JAX refuses to differentiate the kernels at odd numbers of tokens
         q, k, v = (jnp.pad(x, (*odd, (0, 0), (0, 0))) for x in (q, k, v))
-        seen: dict[str, Array] = {}
+        seen: dict[str, Any] = {}
         if segment_ids is not None:
             ids = jnp.pad(segment_ids, odd, constant_values=PADDED)
             seen["mask"] = ids[:, None, :, None] == ids[:, None, None, :]

@@ -100,12 +100,12 @@ def remedies(plan: Plan, num: int = 3, limit: float | None = None) -> list[Remed
     if len(found) < num:
         left = [kinds[kind] for kind, fit in single.items() if not fit]
         pairs = [
-            remedy
+            _fitting(plan, limit, itertools.product(one, other))
             for one, other in itertools.combinations(left, 2)
-            for remedy in _fitting(plan, limit, itertools.product(one, other))[:1]
         ]
-        others = [remedy for fit in single.values() for remedy in fit[1:]]
-        found += sorted(pairs, key=_price) + sorted(others, key=_price)
+        others = [r for fit in (*single.values(), *pairs) for r in fit[1:]]
+        found += sorted((r for fit in pairs for r in fit[:1]), key=_price)
+        found += sorted(others, key=_price)
     return sorted(found[:num], key=_price)
 
 

@@ -112,7 +112,8 @@ def test_forms_of_plain_jax_run_everywhere(name):
     ],
 )
 def test_cudnn_refuses_what_its_kernels_cannot_do(capability, dtype, width, words):
-    gpu = Mock(spec=jax.Device, platform="gpu", compute_capability=capability)
+    facts = {"platform": "gpu", "device_kind": "a GPU"}
+    gpu = Mock(spec=jax.Device, compute_capability=capability, **facts)
     form = ATTENTIONS["cudnn"].on(gpu)
     q, k, v, _ = qkv(width, dtype)
     with pytest.raises(ValueError, match=words):

@@ -67,7 +67,7 @@ def test_neither_flags_nor_launcher_is_a_process_alone(launched):
 @pytest.mark.parametrize("flags", [(None, 2, None), ("h:1", None, 0), (None, 1, 0)])
 def test_some_flags_without_a_launcher_are_refused(launched, flags):
     launched(None)
-    with pytest.raises(UserError, match="go together.*give all three or none"):
+    with pytest.raises(UserError, match="no launcher says what --.*, or none of them"):
         hosts.place(*flags)
 
 

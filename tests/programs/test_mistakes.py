@@ -234,7 +234,7 @@ def test_packaged_clip_that_does_not_exist(tmp_path):
 
 def test_coordinator_flags_that_do_not_belong_together(tmp_path):
     done = run(["train", f"--workdir={tmp_path}", "--num_processes=2"])
-    assert_one_sentence(done, INPUT, "give all three or none")
+    assert_one_sentence(done, INPUT, "--process_id, or none of them")
 
 
 def test_process_id_out_of_range(tmp_path):
