@@ -67,7 +67,7 @@ def _of_platform(form: Form, device: jax.Device) -> Form:
 FORMS = (
     # the fastest form of the devices at hand
     Form("auto", plain, passes=Chunks(), fit=_of_platform),
-    Form("xla", xla, splits=True),
+    Form("xla", xla, splits=True, writes_scores=True),
     of_passes("chunked", Chunks()),
     splash(),
     CUDNN,

@@ -23,14 +23,17 @@ def _as_it_is(form: "Form", device: jax.Device) -> "Form":
 class Form:
     """The attention `function`, called `name` in a config.
 
-    passes, splits: see `types.Form`. platforms: the kinds of devices that it runs on.
-    fit: `(form, device) -> the form with that chip's numbers`.
+    passes, splits: see `types.Form`. writes_scores: every score is in memory, and the
+    backward pass reads them; of others it wants the output and log-sum-exp only.
+    platforms: the kinds of devices that it runs on. fit: `(form, device) -> the form
+    with that chip's numbers`.
     """
 
     name: str
     function: types.Attention
     passes: types.Passes | None = None
     splits: bool = False
+    writes_scores: bool = False
     platforms: tuple[str, ...] = EVERYWHERE
     fit: Callable[["Form", jax.Device], "Form"] = _as_it_is
 

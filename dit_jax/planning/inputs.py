@@ -6,7 +6,7 @@ from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.data import manifest
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import UserError
 from dit_jax.inference import denoiser
 from dit_jax.models.attention import ATTENTIONS
 from dit_jax.parallel.mesh import AXES, DCN_AXES
@@ -48,7 +48,7 @@ def _check(config: Config, topology: Topology) -> None:
             f"mesh.devices is {wanted}, but {topology.name} has "
             f"{topology.num_devices} devices; change mesh.devices or --topology"
         )
-    form = choose(ATTENTIONS, config.model.attention, "model.attention")
+    form = ATTENTIONS[config.model.attention]
     form.require(topology.chip.platform, topology.chip.name)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from dit_jax.errors import choose
+from dit_jax.models.attention import ATTENTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Training:
     @property
     def policy(self) -> Remat:
         return choose(REMATS, self.remat, "model.remat")
+
+    @property
+    def writes_scores(self) -> bool:
+        """Whether attention among the tokens does; that to a context always does."""
+        return choose(ATTENTIONS, self.attention, "model.attention").writes_scores
 
     @property
     def compute_bytes(self) -> int:
