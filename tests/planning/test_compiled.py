@@ -1,8 +1,6 @@
 """The plan of a small model against what the TPU compiler makes of its train step."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -12,7 +10,7 @@ from dit_jax.parallel.constrain import OnMesh
 from dit_jax.planning import comparison, inputs
 from dit_jax.planning import plan as plan_lib
 from dit_jax.planning.comparison import Comparison
-from tests.training.conftest import ROOT
+from tests.programs.harness import run
 from tests.training.test_configs import load
 
 pytestmark = pytest.mark.tpu
@@ -116,10 +114,9 @@ def test_context_parallelism_sends_what_was_planned():
 
 def test_out_of_memory_is_a_sentence_with_remedies(tmp_path):
     file = tmp_path / "plan.json"
-    command = [sys.executable, "-m", "dit_jax.plan", "--compile", "--topology=v5e:2x2"]
-    command += [f"--config={ROOT}/configs/joint_3b_480p.py", "--config.mesh.data=1"]
-    command += ["--config.train.batch_size=4", f"--json={file}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    flags = ["--config=configs/joint_3b_480p.py", "--topology=v5e:2x2", "--compile"]
+    flags += ["--config.mesh.data=1", "--config.train.batch_size=4", f"--json={file}"]
+    done = run(["plan", *flags])
     assert done.returncode == 1, done.stderr
     assert "does not fit: " in done.stdout and "GB too much" in done.stdout
     assert "cheapest remedies" in done.stdout or "no change of remat" in done.stdout
