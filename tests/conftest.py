@@ -11,7 +11,9 @@ import jax
 
 CACHE = Path(tempfile.gettempdir()) / f"dit_jax-tests-{os.getuid()}"
 
-jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
+# in the environment too, for programs that tests start
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS") or "cpu"
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))

@@ -5,10 +5,12 @@ needs the compiler (`make venv-tpu`, `make venv-gpu`) and no TPU or GPU. What co
 it is compiled, never run: memory, FLOPs and collectives are known, speed is not.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import re
+from collections.abc import Iterator
 
 import jax
 from jax.experimental import topologies
@@ -114,10 +116,22 @@ def devices(topology: Topology | str) -> list[jax.Device]:
     """Devices of a topology that is not here, to compile for."""
     if isinstance(topology, str):
         topology = parse(topology)
-    for key, value in ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
     describe = _tpus if topology.chip.platform == "tpu" else _gpus
-    return list(describe(topology).devices)
+    with _environment():
+        return list(describe(topology).devices)
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """ENVIRONMENT for the time being: with it, programs that this one starts would take
+    the machine for a TPU VM."""
+    added = {k: v for k, v in ENVIRONMENT.items() if k not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
 
 
 def _tpus(topology: Topology) -> topologies.TopologyDescription:

@@ -1,7 +1,6 @@
 """Mesh sizes that fit, where slices lie in them, and the sentence for what does not."""
 
 import dataclasses
-import os
 
 import jax
 import numpy as np
@@ -118,9 +117,9 @@ def test_slices_that_no_axis_runs_over_are_refused():
 
 @pytest.mark.tpu
 @pytest.mark.parametrize("name", ["v5e:4x4", "v5:2x2x2", "v4:2x2x2", "tpu7x:2x2x2"])
-def test_two_tpu_slices_lie_as_jax_lays_them(name):
+def test_two_tpu_slices_lie_as_jax_lays_them(name, monkeypatch):
     for key, value in topology.ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
+        monkeypatch.setenv(key, value)
     description = topologies.get_topology_desc(
         platform="tpu", topology_name=name, num_slices=2
     )
