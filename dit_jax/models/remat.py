@@ -24,11 +24,12 @@ from jaxtyping import Array
 from dit_jax.models.passes import SAVED_LSE, SAVED_OUT
 
 Layer = Callable[[Array, Any], Array]
+Policy = Callable[..., Any]  # as `jax.checkpoint` takes it
 
 INPUT = "layer_input"
 
 CUDNN = "dot_product_attention_fwd_wrapper"  # which names nothing of its results
-PRODUCTS = ("dot_general", "all_to_all", CUDNN)
+PRODUCTS = ("dot_general", "all_to_all")
 
 _named = jax.checkpoint_policies.save_only_these_names(SAVED_OUT, SAVED_LSE)
 _offloaded = jax.checkpoint_policies.save_and_offload_only_these_names(
@@ -39,20 +40,16 @@ _offloaded = jax.checkpoint_policies.save_and_offload_only_these_names(
 )
 
 
-def _none(primitive: Primitive, *avals: Any, **params: Any) -> Any:
-    return primitive.name in PRODUCTS or _named(primitive, *avals, **params)
+def _saving(policy: Policy, *primitives: str) -> Policy:
+    """`policy`, but what these primitives give is kept, on the device."""
+
+    def wider(primitive: Primitive, *avals: Any, **params: Any) -> Any:
+        return primitive.name in primitives or policy(primitive, *avals, **params)
+
+    return wider
 
 
-def _attention(primitive: Primitive, *avals: Any, **params: Any) -> Any:
-    return primitive.name == CUDNN or _named(primitive, *avals, **params)
-
-
-def _offload(primitive: Primitive, *avals: Any, **params: Any) -> Any:
-    """cuDNN's results stay on the device."""
-    return primitive.name == CUDNN or _offloaded(primitive, *avals, **params)
-
-
-def _checkpoint(layer: Layer, *, policy: Callable[..., Any] | None) -> Layer:
+def _checkpoint(layer: Layer, *, policy: Policy | None) -> Layer:
     def named(x: Array, given: Any) -> Array:
         return layer(checkpoint_name(x, INPUT), given)
 
@@ -61,9 +58,9 @@ def _checkpoint(layer: Layer, *, policy: Callable[..., Any] | None) -> Layer:
 
 
 REMATS: dict[str, Callable[[Layer], Layer]] = {
-    "none": partial(_checkpoint, policy=_none),
+    "none": partial(_checkpoint, policy=_saving(_named, *PRODUCTS, CUDNN)),
     "full": partial(_checkpoint, policy=None),
-    "attention": partial(_checkpoint, policy=_attention),
-    "offload": partial(_checkpoint, policy=_offload),
+    "attention": partial(_checkpoint, policy=_saving(_named, CUDNN)),
+    "offload": partial(_checkpoint, policy=_saving(_offloaded, CUDNN)),
 }
 OF_ATTENTION = ("attention", "offload")  # policies that keep what attention names
