@@ -26,6 +26,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
 from benchmarks.parts.report import Report, seconds, summary  # noqa: E402
+from dit_jax import host_memory  # noqa: E402
 
 SIZES = ("s/2", "b/4")
 BATCH = 8
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    host_memory.keep_freed()  # as every program does
     report = Report("matmul_share")
     models = {f"dit-{size}": measure(size, rounds) for size in SIZES}
     shares = {name: model["share_of_best_matmul"] for name, model in models.items()}

@@ -20,7 +20,7 @@ import optax  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 from benchmarks.parts import served, training  # noqa: E402
-from dit_jax import types  # noqa: E402
+from dit_jax import host_memory, types  # noqa: E402
 from dit_jax.models import presets  # noqa: E402
 from dit_jax.weights import dit_family, mapping  # noqa: E402
 
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--size", choices=served.SIZES, default="s/2")
     parser.add_argument("--dtype", choices=served.DTYPES, default="float32")
     options = parser.parse_args()
+    facts = {"keeps_freed_memory": host_memory.keep_freed()}  # as every program does
     made = training.make(
         options.size,
         batch_size=options.batch_size,
@@ -46,7 +47,7 @@ def main() -> None:
         num_classes=training.CLASSES,
         remat="none",
     )
-    facts = {
+    facts |= {
         "jax": jax.__version__,
         "parameters": cost.num_params,
         "forward_flops": 2 * cost.forward_macs * options.batch_size,
