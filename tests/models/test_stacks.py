@@ -152,6 +152,19 @@ def test_remat_needs_less_memory():
     assert temporary_bytes(REMATS["full"]) < 0.7 * temporary_bytes(REMATS["none"])
 
 
+def test_without_remat_no_softmax_and_no_product_runs_again():
+    def count(remat, operation):
+        graphdef, params = nnx.split(straight(remat=REMATS[remat]))
+        total = lambda p: nnx.merge(graphdef, p)(X, MODULATIONS, SCENE).sum()  # noqa: E731
+        return str(jax.make_jaxpr(jax.grad(total))(params)).count(f" = {operation}")
+
+    assert (count("none", "exp"), count("full", "exp")) == (1, 2)
+    again = (
+        3 + 2 + 1 + 1
+    )  # q, k, v; scores and what they weigh; out; the MLP but its end
+    assert count("full", "dot_general") == count("none", "dot_general") + again
+
+
 def test_the_residual_stream_is_placed_after_every_block():
     placed = []
 
