@@ -21,12 +21,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from dit_jax import host_memory  # noqa: E402
+
+host_memory.keep_freed()  # as programs do, before all imports
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
 from benchmarks.parts.report import Report, seconds, summary  # noqa: E402
-from dit_jax import host_memory  # noqa: E402
 
 SIZES = ("s/2", "b/4")
 BATCH = 8
@@ -37,7 +40,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    host_memory.keep_freed()  # as every program does
     report = Report("matmul_share")
     models = {f"dit-{size}": measure(size, rounds) for size in SIZES}
     shares = {name: model["share_of_best_matmul"] for name, model in models.items()}

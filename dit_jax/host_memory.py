@@ -13,7 +13,7 @@ import sys
 
 # of malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-MOST = 2**31 - 1
+NEVER = -1
 
 
 def keep_freed() -> bool:
@@ -21,20 +21,23 @@ def keep_freed() -> bool:
 
     To be called before anything starts a thread, as importing NumPy does: a thread has
     a heap of its own or shares one that is there. The programs call it, not the import
-    of the package. Nothing is changed on a host with accelerators, where hundreds of
-    threads would share the one heap, nor on a system without glibc.
+    of the package. Nothing is changed where JAX is set or installed for accelerators,
+    for there hundreds of threads would share the one heap, nor without glibc.
     """
     if sys.platform != "linux" or not _is_cpu_the_device():
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: MOST, M_ARENA_MAX: 1}
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1}
     return all([mallopt(name, value) for name, value in settings.items()])
 
 
 def _is_cpu_the_device() -> bool:
-    """As JAX will choose; asking JAX itself would start its backends."""
+    """Whether JAX can choose nothing else. To ask it what it does would start it.
+
+    With a compiler for TPUs or GPUs installed and none of them here, set JAX_PLATFORMS.
+    """
     told = os.environ.get("JAX_PLATFORMS")
     if told:
         return told == "cpu"

@@ -13,6 +13,10 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from dit_jax import host_memory  # noqa: E402
+
+KEEPS_FREED_MEMORY = host_memory.keep_freed()  # as programs do, before all imports
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -20,7 +24,7 @@ import optax  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 from benchmarks.parts import served, training  # noqa: E402
-from dit_jax import host_memory, types  # noqa: E402
+from dit_jax import types  # noqa: E402
 from dit_jax.models import presets  # noqa: E402
 from dit_jax.weights import dit_family, mapping  # noqa: E402
 
@@ -32,7 +36,6 @@ def main() -> None:
     parser.add_argument("--size", choices=served.SIZES, default="s/2")
     parser.add_argument("--dtype", choices=served.DTYPES, default="float32")
     options = parser.parse_args()
-    facts = {"keeps_freed_memory": host_memory.keep_freed()}  # as every program does
     made = training.make(
         options.size,
         batch_size=options.batch_size,
@@ -47,7 +50,8 @@ def main() -> None:
         num_classes=training.CLASSES,
         remat="none",
     )
-    facts |= {
+    facts = {
+        "keeps_freed_memory": KEEPS_FREED_MEMORY,
         "jax": jax.__version__,
         "parameters": cost.num_params,
         "forward_flops": 2 * cost.forward_macs * options.batch_size,

@@ -52,7 +52,10 @@ def xla(
 
 @jax.custom_vjp
 def _softmax(scores: Float[Array, "*B N"]) -> Float[Array, "*B N"]:
-    """Over the last dim. Its result is named: who keeps it needs the scores no more."""
+    """Over the last dim. For reverse mode only: `jax.jvp` refuses it.
+
+    Its result is named: a backward pass that is given it does not need the scores.
+    """
     return jax.nn.softmax(scores, axis=-1)
 
 
@@ -224,11 +227,10 @@ def over_context(
     scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=jnp.float32)
     scores = scores * q.shape[-1] ** -0.5
     if mask is None:
-        weights = jax.nn.softmax(scores, axis=-1)
+        weights = _softmax(scores)
     else:
         seen = mask[:, None, None]
-        scores = jnp.where(seen, scores, HIDDEN)
-        weights = jnp.where(seen, jax.nn.softmax(scores, axis=-1), 0)
+        weights = jnp.where(seen, _softmax(jnp.where(seen, scores, HIDDEN)), 0)
     out = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 

@@ -115,9 +115,11 @@ def _within_slice(
             raise UserError(f"mesh.{key} is {size}; give at least 1, which is no DCN")
     num_slices = dcn_data * dcn_fsdp
     if num_devices % num_slices:
+        where = f" of {machine}" if machine else ""
         raise UserError(
             f"mesh.dcn_data={dcn_data} x mesh.dcn_fsdp={dcn_fsdp} are {num_slices} "
-            f"slices, which do not divide {num_devices} devices; change one of them"
+            f"slices, which do not divide {num_devices} devices{where}; change one "
+            "of them"
         )
     available = num_devices // num_slices
     there = f"{machine} has" if machine else "there are"
