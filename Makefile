@@ -11,8 +11,10 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 FAST := not slow and not tpu and not gpu and not gpu_compiler
 # Fast tests compile much and run little; so compiled, programs are slow and the same.
+# Eight devices on two busy cores may wait long for each other.
 HASTE := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
-  --xla_cpu_use_fusion_emitters=false
+  --xla_cpu_use_fusion_emitters=false \
+  --xla_cpu_collective_call_terminate_timeout_seconds=600
 
 # libtpu, the TPU compiler, is published for Linux x86-64 only.
 ifeq ($(shell uname -sm),Linux x86_64)

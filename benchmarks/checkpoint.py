@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
-from benchmarks.parts.report import Report, summary  # noqa: E402
+from benchmarks.parts.report import Report, seconds, summary  # noqa: E402
 from dit_jax.checkpoints import Checkpoints  # noqa: E402
 from dit_jax.training import state as state_lib  # noqa: E402
 from dit_jax.training.state import TrainState  # noqa: E402
@@ -142,12 +142,6 @@ def check(state: TrainState, restored: TrainState) -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-
-
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from dit_jax import host_memory  # noqa: E402
+
+host_memory.keep_freed()  # as programs do, before all imports
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
-from benchmarks.parts.report import Report, summary  # noqa: E402
+from benchmarks.parts.report import Report, seconds, summary  # noqa: E402
 
 SIZES = ("s/2", "b/4")
 BATCH = 8
@@ -104,12 +107,6 @@ def timed_product(rows: int, num_in: int, num_out: int) -> Callable[[], float]:
         return 2.0 * rows * num_in * num_out / best
 
     return rate
-
-
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 
 from benchmarks.parts import training  # noqa: E402
-from benchmarks.parts.report import RESULTS, Report, summary  # noqa: E402
+from benchmarks.parts.report import RESULTS, Report, seconds, summary  # noqa: E402
 from dit_jax import config as config_lib  # noqa: E402
 from dit_jax.parallel import topology  # noqa: E402
 from dit_jax.planning import inputs, plan  # noqa: E402
@@ -102,8 +102,7 @@ def measure(name: str, steps: int, chip: str) -> dict[str, Any]:
     compile_s = time.perf_counter() - started
     for _ in range(3):
         made.step()
-    seconds = [timed(made) for _ in range(steps)]
-    took = summary(seconds)
+    took = summary([seconds(made.step) for _ in range(steps)])
     step_s = took["median_ms"] / 1e3
     peak = gpu.memory_stats()["peak_bytes_in_use"]
     wanted = planned.predictions()
@@ -133,12 +132,6 @@ def measure(name: str, steps: int, chip: str) -> dict[str, Any]:
 def planned_for(config: Any, where: str) -> plan.Plan:
     place = topology.parse(where)
     return plan.make(*inputs.read(inputs.resolve(config), place), place)
-
-
-def timed(made: training.Training) -> float:
-    start = time.perf_counter()
-    made.step()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

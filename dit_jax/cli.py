@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from dit_jax import host_memory
 from dit_jax.errors import UserError, exit_code, nearest
 
 PACKAGE = Path(__file__).parent
@@ -26,6 +27,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    host_memory.keep_freed()
     sys.argv = sys.argv[:1] + arguments[1:]
     runpy.run_module(f"dit_jax.{verb}", run_name="__main__", alter_sys=True)
 

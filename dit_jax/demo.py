@@ -39,12 +39,6 @@ FLAGS = flags.FLAGS
 CONFIG = "configs/demo.py"
 OUTPUT = "runs/demo"
 NUM = 64  # clips a side of every distance
-# On Linux: memory of finished buffers is kept, in huge pages, and not faulted in anew
-# at every step. Elsewhere nobody reads it.
-MALLOC = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
-    "glibc.malloc.trim_threshold=4294967296"
-)
 Clips = UInt8[np.ndarray, "N F Hp Wp 3"]
 
 
@@ -90,10 +84,7 @@ def run_stage(verb: str, *arguments: str) -> None:
     """Runs a program on two CPU devices where there is no accelerator; shows it."""
     command = [sys.executable, "-m", f"dit_jax.{verb}", *arguments]
     program.say("", f"$ python {shlex.join(command[1:])}")
-    environment = {
-        "JAX_NUM_CPU_DEVICES": str(min(2, os.cpu_count() or 1)),
-        "GLIBC_TUNABLES": MALLOC,
-    }
+    environment = {"JAX_NUM_CPU_DEVICES": str(min(2, os.cpu_count() or 1))}
     # From here on a Ctrl-C is the stage's, which needs the time to save.
     stage = subprocess.Popen(command, env=environment | os.environ)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -65,5 +65,8 @@ def test_the_command_runs_a_program_as_main_with_the_rest_of_the_arguments(
     (package / "echo_arguments.py").write_text(program)
     monkeypatch.setattr("dit_jax.__path__", [str(package)])
     monkeypatch.setattr(sys, "argv", ["dit-jax", "echo_arguments", "--seed=1", "x"])
+    kept = []
+    monkeypatch.setattr("dit_jax.host_memory.keep_freed", lambda: kept.append(True))
     cli.main()
     assert capsys.readouterr().out == "['--seed=1', 'x']\n"
+    assert kept  # as `python -m` does while it imports the package

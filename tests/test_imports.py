@@ -16,6 +16,8 @@ PACKAGE = ROOT / "dit_jax"
 # From the ground up. A module may import what stands on a lower line; members of one
 # line do not import each other. Any other top-level file is a program.
 FLOORS = (
+    {"host_memory"},
+    {""},  # the package, which every import of a module runs first
     {"errors", "types"},
     {"buckets"},
     {"rng", "files", "codec_spec"},

@@ -13,6 +13,10 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from dit_jax import host_memory  # noqa: E402
+
+KEEPS_FREED_MEMORY = host_memory.keep_freed()  # as programs do, before all imports
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -47,6 +51,7 @@ def main() -> None:
         remat="none",
     )
     facts = {
+        "keeps_freed_memory": KEEPS_FREED_MEMORY,
         "jax": jax.__version__,
         "parameters": cost.num_params,
         "forward_flops": 2 * cost.forward_macs * options.batch_size,

@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from dit_jax import types
@@ -25,6 +26,7 @@ from dit_jax.models.primitives import XAVIER, Initializer, linear, product
 from dit_jax.models.scene import Scene
 from dit_jax.models.splash import splash
 
+SAVED_WEIGHTS = "attention_weights"
 LONG = 1024  # tokens
 FASTEST = {"tpu": "splash", "gpu": "cudnn"}
 
@@ -43,9 +45,31 @@ def xla(
     if segment_ids is not None:
         same = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
         scores = jnp.where(same, scores, HIDDEN)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    weights = _softmax(scores).astype(v.dtype)
     out = jnp.einsum("bhqk,bhkd->bhqd", weights, v, preferred_element_type=jnp.float32)
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
+
+
+@jax.custom_vjp
+def _softmax(scores: Float[Array, "*B N"]) -> Float[Array, "*B N"]:
+    """Over the last dim. For reverse mode only: `jax.jvp` refuses it.
+
+    Its result is named: a backward pass that is given it does not need the scores.
+    """
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def _softmax_forward(scores: Array) -> tuple[Array, Array]:
+    weights = checkpoint_name(jax.nn.softmax(scores, axis=-1), SAVED_WEIGHTS)
+    return weights, weights
+
+
+def _softmax_backward(weights: Array, d_weights: Array) -> tuple[Array]:
+    products = weights * d_weights
+    return (products - weights * jnp.sum(products, axis=-1, keepdims=True),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def plain(
@@ -67,7 +91,7 @@ def _of_platform(form: Form, device: jax.Device) -> Form:
 FORMS = (
     # the fastest form of the devices at hand
     Form("auto", plain, passes=Chunks(), fit=_of_platform),
-    Form("xla", xla, splits=True),
+    Form("xla", xla, splits=True, writes_scores=True),
     of_passes("chunked", Chunks()),
     splash(),
     CUDNN,
@@ -203,11 +227,10 @@ def over_context(
     scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=jnp.float32)
     scores = scores * q.shape[-1] ** -0.5
     if mask is None:
-        weights = jax.nn.softmax(scores, axis=-1)
+        weights = _softmax(scores)
     else:
         seen = mask[:, None, None]
-        scores = jnp.where(seen, scores, HIDDEN)
-        weights = jnp.where(seen, jax.nn.softmax(scores, axis=-1), 0)
+        weights = jnp.where(seen, _softmax(jnp.where(seen, scores, HIDDEN)), 0)
     out = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
     return jnp.swapaxes(out, 1, 2).astype(q.dtype)
 

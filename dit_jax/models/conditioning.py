@@ -118,7 +118,11 @@ class AdaLN(nnx.Module):
 
     def __call__(self, vectors: list[Float[Array, "B _ D"]]) -> Signals:
         signal = _shared(jax.nn.silu(sum(vectors)), self.constrain)
-        layers = jnp.einsum("bgd,ldm->lbgm", signal, self.kernel[...], precision=EXACT)
+        # one product a layer: for one over all layers at once, XLA's CPU backend turns
+        # the kernel and its gradient round
+        kernel = self.kernel[...]
+        signals = jnp.broadcast_to(signal, (len(kernel), *signal.shape))
+        layers = jnp.einsum("lbgd,ldm->lbgm", signals, kernel, precision=EXACT)
         layers = layers + self.bias[:, None, None]
         return _modulations(layers, self.head(signal), self.constrain)
 

@@ -23,14 +23,18 @@ def _as_it_is(form: "Form", device: jax.Device) -> "Form":
 class Form:
     """The attention `function`, called `name` in a config.
 
-    passes, splits: see `types.Form`. platforms: the kinds of devices that it runs on.
-    fit: `(form, device) -> the form with that chip's numbers`.
+    passes, splits: see `types.Form`. writes_scores: the weights of all scores are in
+    memory and the backward pass reads them, as it does not the output and log-sum-exp
+    of others; False for "auto", which writes them of short clips on a CPU.
+    platforms: the kinds of devices that it runs on. fit: `(form, device) -> the form
+    with that chip's numbers`.
     """
 
     name: str
     function: types.Attention
     passes: types.Passes | None = None
     splits: bool = False
+    writes_scores: bool = False
     platforms: tuple[str, ...] = EVERYWHERE
     fit: Callable[["Form", jax.Device], "Form"] = _as_it_is
 

@@ -163,7 +163,7 @@ def build(
         overrides["attention"] = attention
     values = _resolve(name, overrides)
     if attention is None or isinstance(attention, str):
-        attention = choose(ATTENTIONS, values["attention"], "model.attention")
+        attention = ATTENTIONS[values["attention"]]
     return designs.build(
         values,
         latent_shape=latent_shape,

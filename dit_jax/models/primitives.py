@@ -78,7 +78,21 @@ def _product_backward(
     rows = tuple(range(x.ndim - 1))
     contract = partial(jax.lax.dot_general, precision=precision)
     d_x = contract(d_out, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-    return d_x, contract(x, d_out, ((rows, rows), ((), ())))
+
+    def over_rows(a: Array, b: Array) -> Array:
+        return contract(a, b, ((rows, rows), ((), ())))
+
+    if x.shape[-1] <= d_out.shape[-1]:
+        return d_x, over_rows(x, d_out)
+    # XLA's CPU backend turns the left side round, and computes again while it does
+    # what made it: here an activation. The barrier keeps it on the narrow side.
+    d_kernel = jax.lax.platform_dependent(
+        x,
+        d_out,
+        cpu=lambda x, d_out: jax.lax.optimization_barrier(over_rows(d_out, x)).T,
+        default=over_rows,
+    )
+    return d_x, d_kernel
 
 
 product.defvjp(_product_forward, _product_backward)

@@ -49,14 +49,17 @@ class Straight(nnx.Module):
     def __call__(
         self, x: Float[Array, "B N D"], modulations: Modulations, scene: Scene
     ) -> Float[Array, "B N D"]:
-        steps = [_step(p, self.remat, self.constrain, scene) for p in self.phases]
+        steps = [
+            _step(phase, self.remat, self.constrain, scene, row=i)
+            for i, phase in enumerate(self.phases)
+        ]
         blocks = in_dtype(self.blocks, self.dtype)
         layers = (blocks, modulations, jnp.arange(self.depth))
         scanned = self.depth - self.depth % len(steps)
 
         def one_round(x: Array, layers: Any) -> tuple[Array, None]:
-            for i, step in enumerate(steps):
-                x = step(x, _row(layers, i))
+            for step in steps:
+                x = step(x, layers)
             return x, None
 
         # not -1: an unmodulated block's rows are empty
@@ -65,8 +68,9 @@ class Straight(nnx.Module):
             lambda leaf: leaf[:scanned].reshape(*shape, *leaf.shape[1:]), layers
         )
         x, _ = jax.lax.scan(one_round, x, rounds)
-        for i in range(scanned, self.depth):  # the last round, where it is not whole
-            x = steps[i - scanned](x, _row(layers, i))
+        last = jax.tree.map(lambda leaf: leaf[scanned:], layers)
+        for step in steps[: self.depth - scanned]:  # a round that is not whole
+            x = step(x, last)
         return x
 
 
@@ -208,12 +212,20 @@ def _structure(make: BlockFactory) -> nnx.GraphDef:
 
 
 def _step(
-    structure: nnx.GraphDef, remat: Remat, constrain: types.Constrain, scene: Scene
+    structure: nnx.GraphDef,
+    remat: Remat,
+    constrain: types.Constrain,
+    scene: Scene,
+    row: int | None = None,
 ) -> Layer:
-    """One block as `(x, (parameters, modulation, number)) -> x`."""
+    """One block as `(x, (parameters, modulation, number)) -> x`.
 
-    def step(x: Array, layer: Any) -> Array:
-        params, modulation, number = layer
+    row: which of several blocks' it is given. It is taken in here, so that remat keeps
+    what the scan is over and not a copy of every row.
+    """
+
+    def step(x: Array, given: Any) -> Array:
+        params, modulation, number = given if row is None else _row(given, row)
         params = gathered(params, constrain)
         here = dataclasses.replace(scene, layer=number)
         x = nnx.merge(structure, params)(x, modulation, here)

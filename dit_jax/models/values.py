@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dit_jax.errors import UserError, choose
+from dit_jax.models.attention import ATTENTIONS
 from dit_jax.models.blocks import PreNorm
 from dit_jax.models.choices import (
     CHOICES,
@@ -20,8 +21,6 @@ from dit_jax.models.choices import (
 from dit_jax.models.mixings import MIXINGS
 from dit_jax.models.positions import axis_split
 from dit_jax.models.remat import OF_ATTENTION
-
-UNNAMED = ("xla",)  # whose backward pass wants more than output and log-sum-exp
 
 DEFAULTS: dict[str, Any] = {
     "patch": (1, 2, 2),  # from the preset's name
@@ -142,7 +141,8 @@ def _check_parts(values: Mapping[str, Any]) -> None:
             f"{takes}, or take model.conditioning from {_without_extra()} and "
             "model.text other than tokens"
         )
-    if values["remat"] in OF_ATTENTION and values["attention"] in UNNAMED:
+    form = choose(ATTENTIONS, values["attention"], "model.attention")
+    if values["remat"] in OF_ATTENTION and form.writes_scores:
         raise UserError(
             f"model.remat={values['remat']} keeps the output of attention, which "
             f"model.attention={values['attention']} computes again all the same; "

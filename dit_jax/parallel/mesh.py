@@ -25,13 +25,19 @@ DCN_AXES = ("data", "fsdp")
 
 
 def axis_sizes(
-    num_devices: int, *, dcn_data: int = 1, dcn_fsdp: int = 1, **within: int
+    num_devices: int,
+    *,
+    machine: str | None = None,
+    dcn_data: int = 1,
+    dcn_fsdp: int = 1,
+    **within: int,
 ) -> dict[str, int]:
     """Sizes of all axes over all slices, for `num_devices` altogether.
 
     within: sizes in a slice; one of them may be -1 and takes the rest of the slice.
+    machine: the name of one that is not here.
     """
-    sizes = _within_slice(num_devices, dcn_data, dcn_fsdp, within)
+    sizes = _within_slice(num_devices, dcn_data, dcn_fsdp, within, machine)
     return {
         axis: size * {"data": dcn_data, "fsdp": dcn_fsdp}.get(axis, 1)
         for axis, size in sizes.items()
@@ -97,7 +103,11 @@ def describe(mesh: Mesh) -> str:
 
 
 def _within_slice(
-    num_devices: int, dcn_data: int, dcn_fsdp: int, within: dict[str, int]
+    num_devices: int,
+    dcn_data: int,
+    dcn_fsdp: int,
+    within: dict[str, int],
+    machine: str | None = None,
 ) -> dict[str, int]:
     """Sizes of all axes in a slice, -1 filled."""
     for key, size in {"dcn_data": dcn_data, "dcn_fsdp": dcn_fsdp}.items():
@@ -105,17 +115,22 @@ def _within_slice(
             raise UserError(f"mesh.{key} is {size}; give at least 1, which is no DCN")
     num_slices = dcn_data * dcn_fsdp
     if num_devices % num_slices:
+        where = f" of {machine}" if machine else ""
         raise UserError(
             f"mesh.dcn_data={dcn_data} x mesh.dcn_fsdp={dcn_fsdp} are {num_slices} "
-            f"slices, which do not divide {num_devices} devices; change one of them"
+            f"slices, which do not divide {num_devices} devices{where}; change one "
+            "of them"
         )
     available = num_devices // num_slices
-    devices = f"{available} devices" + (" in a slice" if num_slices > 1 else "")
+    there = f"{machine} has" if machine else "there are"
+    there += f" {available} devices" + (" in a slice" if num_slices > 1 else "")
     wanted = {axis: within[axis] for axis in AXES}
     text = " x ".join(f"{axis} {size}" for axis, size in wanted.items())
-    remedy = f"change mesh.{{{','.join(AXES)}}}" + (
-        " or set JAX_NUM_CPU_DEVICES" if jax.default_backend() == "cpu" else ""
-    )
+    remedy = f"change mesh.{{{','.join(AXES)}}}"
+    if machine:
+        remedy += " or --topology"
+    elif jax.default_backend() == "cpu":
+        remedy += " or set JAX_NUM_CPU_DEVICES"
     free = [axis for axis, size in wanted.items() if size == -1]
     if len(free) > 1 or any(s < 1 and s != -1 for s in wanted.values()):
         raise UserError(
@@ -125,13 +140,11 @@ def _within_slice(
     if free:
         if available % fixed:
             raise UserError(
-                f"mesh is {text}, but {devices} are not divisible by {fixed}; {remedy}"
+                f"mesh is {text}, but {there}, which {fixed} does not divide; {remedy}"
             )
         wanted[free[0]] = available // fixed
     elif fixed != available:
-        raise UserError(
-            f"mesh is {text} = {fixed} devices, but there are {devices}; {remedy}"
-        )
+        raise UserError(f"mesh is {text} = {fixed} devices, but {there}; {remedy}")
     return wanted
 
 

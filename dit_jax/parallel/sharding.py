@@ -79,8 +79,8 @@ def check_divides(
             axes = "*".join((entry,) if isinstance(entry, str) else entry or ())
             raise UserError(
                 f"{what}: dim {name!r} is {size}, which mesh {axes} = {ways} does not "
-                f"divide; change the size, or make it {math.gcd(size, ways)} devices "
-                "and mesh.data larger"
+                f"divide; change the size, or make {axes} {math.gcd(size, ways)} and "
+                "mesh.data larger"
             )
     return found
 

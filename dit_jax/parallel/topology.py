@@ -99,8 +99,8 @@ def _check(name: str, chip: Chip, shape: tuple[int, ...], num_slices: int) -> No
     if len(shape) != wanted:
         what = f"a {wanted}-dimensional torus" if chip.torus_dims else "hosts x GPUs"
         raise UserError(
-            f"topology {name!r} has {len(shape)} lengths, but {chip.name} is {what}; "
-            f"give {chip.name}:{'x'.join('ABC'[:wanted])}"
+            f"topology {name!r} is not {what}, which {chip.name} is; give "
+            f"{chip.name}:{'x'.join('ABC'[:wanted])}"
         )
     if min(*shape, num_slices) < 1:
         raise UserError(f"topology {name!r} is empty; give lengths of at least 1")

@@ -6,10 +6,9 @@ from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.data import manifest
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import UserError
 from dit_jax.inference import denoiser
 from dit_jax.models.attention import ATTENTIONS
-from dit_jax.parallel.mesh import AXES, DCN_AXES
 from dit_jax.parallel.topology import Topology
 from dit_jax.planning import workload
 from dit_jax.planning.layout import Layout, fill
@@ -32,11 +31,10 @@ def read(config: Config, topology: Topology) -> tuple[Workload, Training, Layout
     """Of a resolved config. Nothing is allocated."""
     latent_shape, num_classes = facts(config)
     _check(config, topology)
-    slices = {f"dcn_{axis}": config.mesh[f"dcn_{axis}"] for axis in DCN_AXES}
     return (
         workload.of_config(config, latent_shape, num_classes),
         _training(config),
-        fill(_sizes(config), topology, config.mesh.ring, **slices),
+        fill(config_lib.section(config, "mesh"), topology),
     )
 
 
@@ -48,7 +46,7 @@ def _check(config: Config, topology: Topology) -> None:
             f"mesh.devices is {wanted}, but {topology.name} has "
             f"{topology.num_devices} devices; change mesh.devices or --topology"
         )
-    form = choose(ATTENTIONS, config.model.attention, "model.attention")
+    form = ATTENTIONS[config.model.attention]
     form.require(topology.chip.platform, topology.chip.name)
 
 
@@ -92,12 +90,3 @@ def _training(config: Config) -> Training:
         dtype=config.model.dtype,
         optimizer=config.optimizer.name,
     )
-
-
-def _sizes(config: Config) -> dict[str, int]:
-    """Of the axes over all slices; -1 is what is left, slices included."""
-    sizes = {axis: config.mesh[axis] for axis in AXES}
-    for axis in DCN_AXES:
-        if sizes[axis] > 0:
-            sizes[axis] *= config.mesh[f"dcn_{axis}"]
-    return sizes

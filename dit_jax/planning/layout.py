@@ -3,13 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jax.sharding import AbstractMesh
 
 from dit_jax.errors import UserError
 from dit_jax.parallel import sharding
 from dit_jax.parallel.attention import check_heads
-from dit_jax.parallel.mesh import AXES
+from dit_jax.parallel.mesh import AXES, DCN_AXES, axis_sizes
 from dit_jax.parallel.topology import Topology
 from dit_jax.planning.workload import Workload, abstract_params
 
@@ -79,37 +80,21 @@ def over_slices(layout: Layout, num_slices: int) -> Layout:
     return dataclasses.replace(layout, dcn_data=dcn_data, dcn_fsdp=dcn_fsdp)
 
 
-def fill(
-    sizes: Mapping[str, int],
-    topology: Topology,
-    ring: int = 1,
-    dcn_data: int = 1,
-    dcn_fsdp: int = 1,
-) -> Layout:
+def fill(settings: Mapping[str, Any], topology: Topology) -> Layout:
     """The layout of `mesh.*`, in which one size may be -1 and takes the rest; where
     nothing is said of slices, as `over_slices` has it."""
-    wanted = {axis: sizes[axis] for axis in AXES}
-    free = [axis for axis, size in wanted.items() if size == -1]
-    fixed = math.prod(size for size in wanted.values() if size != -1)
-    text = " x ".join(f"{axis} {size}" for axis, size in wanted.items())
-    found = f"mesh is {text}, but {topology.name} has {topology.num_devices} devices"
-    remedy = f"change mesh.{{{','.join(AXES)}}} or --topology"
-    if len(free) > 1 or any(s < 1 and s != -1 for s in wanted.values()):
-        raise UserError(
-            f"mesh is {text}, but sizes are at least 1 and at most one is -1; {remedy}"
-        )
-    if free:
-        wanted[free[0]] = max(topology.num_devices // fixed, 1)
-    if math.prod(wanted.values()) != topology.num_devices:
-        raise UserError(f"{found}; {remedy}")
-    layout = Layout(**wanted, ring=ring, dcn_data=dcn_data, dcn_fsdp=dcn_fsdp)
-    told = dcn_data * dcn_fsdp
+    slices = {f"dcn_{axis}": settings[f"dcn_{axis}"] for axis in DCN_AXES}
+    within = {axis: settings[axis] for axis in AXES}
+    sizes = axis_sizes(topology.num_devices, machine=topology.name, **slices, **within)
+    layout = Layout(**sizes, ring=settings["ring"], **slices)
+    told, there = math.prod(slices.values()), topology.num_groups
     if told == 1:
         return over_slices(layout, topology.num_slices)
-    if topology.num_groups % told or (told != topology.num_slices and topology.is_tpu):
+    if there % told or (told != there and topology.is_tpu):
+        text = " x ".join(f"mesh.{key}={value}" for key, value in slices.items())
         raise UserError(
-            f"mesh.dcn_data={dcn_data} x mesh.dcn_fsdp={dcn_fsdp} are {told} slices, "
-            f"but {topology.name} has {topology.num_groups}; change them or --topology"
+            f"{text} are {told} slices, but {topology.name} has {there}; change them "
+            "or --topology"
         )
     return layout
 

@@ -64,7 +64,7 @@ def memory(
     tokens = tokens_per_device(workload, training, layout)
     kept = kept_bytes(workload, training.policy, layout, c)
     if not training.policy.linear:  # no product runs again: written scores are kept
-        scores = workload.stored_scores(training.attention) / workload.tokens
+        scores = workload.stored_scores(training.writes_scores) / workload.tokens
         kept += FP32 * scores / layout.tensor
     kept *= tokens * workload.depth
     rows = training.batch_size / layout.ways(("data", "fsdp"))
@@ -136,7 +136,7 @@ def layer_bytes(workload: Workload, training: Training, layout: Layout) -> float
 def scores_bytes(workload: Workload, training: Training, layout: Layout) -> float:
     """Written scores of a layer: float32, and the weights in the compute dtype."""
     tokens = tokens_per_device(workload, training, layout)
-    scores = workload.stored_scores(training.attention) / workload.tokens
+    scores = workload.stored_scores(training.writes_scores) / workload.tokens
     return tokens * scores / layout.tensor * (FP32 + training.compute_bytes)
 
 

@@ -119,7 +119,7 @@ def _factors(training: Training) -> tuple[float, float, float]:
     """Products of a step as multiples of one forward pass: linear maps, attention
     forward, attention backward."""
     policy = training.policy
-    backward = BACKWARD_LINEAR if training.attention == "xla" else BACKWARD_SCORES
+    backward = BACKWARD_LINEAR if training.writes_scores else BACKWARD_SCORES
     return 1 + BACKWARD_LINEAR + policy.linear, 1.0 + policy.scores, backward
 
 
@@ -158,7 +158,7 @@ def memory_passes(
     passes = PASSES * (1 + training.policy.linear) + PASSES_BACKWARD
     tokens = tokens_per_device(workload, training, layout) * training.microbatches
     layers = passes * c * workload.width * tokens * workload.depth
-    stored = workload.stored_scores(training.attention) / workload.tokens
+    stored = workload.stored_scores(training.writes_scores) / workload.tokens
     # scores forward: written and read in both forms; backward twice that
     runs = 3 + training.policy.scores
     scores = runs * 2 * (FP32 + c) * stored * tokens * workload.depth / layout.tensor

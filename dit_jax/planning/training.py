@@ -1,8 +1,11 @@
 """How a model is trained: what decides memory and work beside model and mesh."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from dit_jax.errors import choose
+from dit_jax.models.attention import ATTENTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +42,17 @@ REMATS: dict[str, Remat] = {
 # numbers before and after GELU.
 INSIDE = Remat(widths=12, hiddens=2, lse=True, linear=0, scores=0, exchanges=0)
 
+COMPUTE_BYTES = {"bfloat16": 2, "float32": 4}
 # Bytes of float32 state a parameter, beside parameter and EMA. Adafactor keeps sums
 # over rows and columns, Muon one momentum for each matrix, which nearly all are.
-COMPUTE_BYTES = {"bfloat16": 2, "float32": 4}
 OPTIMIZER_BYTES = {"adamw": 8, "muon": 4, "lion": 4, "adafactor": 0}
+
+CHOICES: dict[str, tuple[Mapping[str, Any], str]] = {
+    "remat": (REMATS, "model.remat"),
+    "optimizer": (OPTIMIZER_BYTES, "optimizer.name"),
+    "attention": (ATTENTIONS, "model.attention"),
+    "dtype": (COMPUTE_BYTES, "model.dtype"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +68,28 @@ class Training:
     dtype: str = "bfloat16"
     ema: bool = True
 
+    def __post_init__(self):
+        """UserError for a name that is not known."""
+        for field, (table, key) in CHOICES.items():
+            choose(table, getattr(self, field), key)
+
     @property
     def policy(self) -> Remat:
-        return choose(REMATS, self.remat, "model.remat")
+        return REMATS[self.remat]
+
+    @property
+    def writes_scores(self) -> bool:
+        """Whether attention among the tokens does; that to a context always does."""
+        return ATTENTIONS[self.attention].writes_scores
 
     @property
     def compute_bytes(self) -> int:
-        return choose(COMPUTE_BYTES, self.dtype, "model.dtype")
+        return COMPUTE_BYTES[self.dtype]
 
     @property
     def state_bytes(self) -> int:
         """Of the optimizer, a parameter."""
-        return choose(OPTIMIZER_BYTES, self.optimizer, "optimizer.name")
+        return OPTIMIZER_BYTES[self.optimizer]
 
     def describe(self) -> str:
         return (

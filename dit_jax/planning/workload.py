@@ -106,14 +106,14 @@ class Workload:
         """Of one example, nothing computed twice: what MFU counts."""
         return 3 * self.forward_flops
 
-    def stored_scores(self, attention: str) -> float:
+    def stored_scores(self, all_are_written: bool) -> float:
         """Scores of one layer, over all heads, that are written to memory: pairs of a
-        query and a key. Attention to context always writes them, `xla` all others."""
+        query and a key. Attention to a context always writes them."""
         stored = sum(
             flops
             for part, flops in self.flops.items()
             if part.endswith(SCORES)
-            and (attention == "xla" or part.partition("/")[0] in CONTEXT)
+            and (all_are_written or part.partition("/")[0] in CONTEXT)
         )
         return stored / (4 * self.head_dim * self.depth)
 

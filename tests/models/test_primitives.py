@@ -58,11 +58,12 @@ def test_an_affine_layer_norm_scales_and_shifts_the_plain_one():
     assert np.abs(primitives.layer_norm(X, 0.5) - primitives.layer_norm(X)).max() > 0.01
 
 
+@pytest.mark.parametrize("num_out", [5, 8, 11])
 @pytest.mark.parametrize("shape", [(6, 8), (2, 3, 8), (2, 3, 1, 8)])
-def test_a_product_and_its_gradients_are_those_of_matmul(shape):
+def test_a_product_and_its_gradients_are_those_of_matmul(shape, num_out):
     x = jax.random.normal(jax.random.key(0), shape)
-    kernel = jax.random.normal(jax.random.key(1), (8, 5))
-    d_out = jax.random.normal(jax.random.key(2), (*shape[:-1], 5))
+    kernel = jax.random.normal(jax.random.key(1), (8, num_out))
+    d_out = jax.random.normal(jax.random.key(2), (*shape[:-1], num_out))
     out, backward = jax.vjp(primitives.product, x, kernel)
     wanted, wanted_backward = jax.vjp(jnp.matmul, x, kernel)
     np.testing.assert_array_equal(out, wanted)

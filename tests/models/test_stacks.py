@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from dit_jax import types
-from dit_jax.models.attention import SelfAttention, xla
+from dit_jax.models.attention import SelfAttention, over_context, xla
 from dit_jax.models.blocks import MLP, Block, Gated
 from dit_jax.models.patterns import SPATIAL, TEMPORAL, joint
 from dit_jax.models.positions import Rotary
@@ -150,6 +150,40 @@ def test_remat_needs_less_memory():
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(REMATS["full"]) < 0.7 * temporary_bytes(REMATS["none"])
+
+
+def test_without_remat_no_softmax_and_no_product_runs_again():
+    def count(remat, operation):
+        graphdef, params = nnx.split(straight(remat=REMATS[remat]))
+        total = lambda p: nnx.merge(graphdef, p)(X, MODULATIONS, SCENE).sum()  # noqa: E731
+        return str(jax.make_jaxpr(jax.grad(total))(params)).count(f" = {operation}")
+
+    assert (count("none", "exp"), count("full", "exp")) == (1, 2)
+    # q, k, v; scores and what they weigh; out; the MLP but its end
+    again = 3 + 2 + 1 + 1
+    assert count("full", "dot_general") == count("none", "dot_general") + again
+
+
+@pytest.mark.parametrize("mask", [None, jnp.ones((2, 3), bool)])
+def test_without_remat_no_softmax_over_a_context_runs_again(mask):
+    q, context = jnp.ones((2, 6, 2, 12)), jnp.ones((2, 3, 2, 12))
+
+    def count(remat):
+        layer = REMATS[remat](lambda q, k: over_context(q, k, k, mask))
+        backward = jax.grad(lambda q: layer(q, context).sum())
+        return str(jax.make_jaxpr(backward)(q)).count(" = exp")
+
+    assert (count("none"), count("full")) == (1, 2)
+
+
+def test_remat_keeps_its_input_of_every_layer_and_no_parameters():
+    """What the scan forward stacks for the scan back."""
+    graphdef, params = nnx.split(straight(remat=REMATS["full"]))
+    total = lambda p: nnx.merge(graphdef, p)(X, MODULATIONS, SCENE).sum()  # noqa: E731
+    equations = jax.make_jaxpr(jax.grad(total))(params).eqns
+    forward = next(e for e in equations if e.primitive.name == "scan")
+    stacked = forward.outvars[forward.params["num_carry"] :]
+    assert [kept.aval.shape for kept in stacked] == [(3, *X.shape)]
 
 
 def test_the_residual_stream_is_placed_after_every_block():

@@ -50,11 +50,11 @@ def test_minus_one_takes_what_is_left_of_a_slice():
     ("sizes", "words"),
     [
         ({"fsdp": 3}, "= 3 devices, but there are 8"),
-        ({"fsdp": -1, "tensor": 3}, "8 devices are not divisible by 3"),
+        ({"fsdp": -1, "tensor": 3}, "8 devices, which 3 does not divide"),
         ({"fsdp": -1, "data": -1}, "at most one is -1"),
         ({"fsdp": 0}, "at least 1"),
         ({"dcn_data": 2, "fsdp": 8}, "= 8 devices, but there are 4 devices in a slice"),
-        ({"dcn_data": 2, "tensor": 3, "fsdp": -1}, "4 devices in a slice are not div"),
+        ({"dcn_data": 2, "tensor": 3, "fsdp": -1}, "4 devices in a slice, which"),
         ({"dcn_data": 3}, "are 3 slices, which do not divide 8 devices"),
         ({"dcn_fsdp": 0}, "mesh.dcn_fsdp is 0; give at least 1"),
         ({"dcn_data": -1}, "mesh.dcn_data is -1; give at least 1"),

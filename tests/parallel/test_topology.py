@@ -31,9 +31,9 @@ def test_a_name_is_a_machine_and_back(name, num_chips, num_devices, groups):
     ("name", "words"),
     [
         ("v5e", "is not spelt CHIP:AxB[xC]; give, for example, v5e:4x4"),
-        ("v5e:16", "has 1 lengths, but v5e is a 2-dimensional torus; give v5e:AxB"),
-        ("v5p:16x16", "but v5p is a 3-dimensional torus; give v5p:AxBxC"),
-        ("h100:8", "but h100 is hosts x GPUs; give h100:AxB"),
+        ("v5e:16", "is not a 2-dimensional torus, which v5e is; give v5e:AxB"),
+        ("v5p:16x16", "is not a 3-dimensional torus, which v5p is"),
+        ("h100:8", "is not hosts x GPUs, which h100 is; give h100:AxB"),
         ("v5e:0x4", "is empty; give lengths of at least 1"),
         ("0*v5e:4x4", "is empty"),
         ("2*h100:8x8", "slices, which GPUs have not; give all hosts, h100:16x8"),

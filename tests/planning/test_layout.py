@@ -6,13 +6,26 @@ from dit_jax.errors import UserError
 from dit_jax.parallel import topology
 from dit_jax.planning import layout as layout_lib
 
-ONES = {"data": 1, "fsdp": 1, "context": 1, "tensor": 1}
+ONES = layout_lib.Layout().settings
 
 
 def test_minus_one_takes_the_devices_that_are_left():
     sizes = ONES | {"fsdp": -1, "context": 4}
     filled = layout_lib.fill(sizes, topology.parse("v5e:4x4"))
-    assert filled.sizes == ONES | {"fsdp": 4, "context": 4}
+    assert filled.settings == ONES | {"fsdp": 4, "context": 4}
+
+
+def test_slices_that_are_not_told_are_those_of_data_and_then_fsdp():
+    machine = topology.parse("4*v5e:4x4")
+    filled = layout_lib.fill(ONES | {"data": 2, "fsdp": -1}, machine)
+    assert (filled.data, filled.fsdp) == (2, 32)
+    assert filled.settings == ONES | {"fsdp": 16, "dcn_data": 2, "dcn_fsdp": 2}
+    assert layout_lib.fill(filled.settings, machine) == filled
+
+
+def test_slices_that_the_machine_has_not_are_refused():
+    with pytest.raises(UserError, match="are 2 slices, but v5e:4x4 has 1"):
+        layout_lib.fill(ONES | {"fsdp": -1, "dcn_data": 2}, topology.parse("v5e:4x4"))
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,8 @@ def test_what_a_remedy_says_makes_its_plan(large, machine):
     """Rings and slices included: `mesh.data` of a config is that within a slice."""
     machine = topology.parse(machine)
     training = Training(batch_size=32, num_steps=10, remat="none")
-    start = fill({"data": 2, "fsdp": -1, "context": 1, "tensor": 1}, machine)
+    one = Layout().settings
+    start = fill(one | {"data": 2 // machine.num_slices, "fsdp": -1}, machine)
     plan = plan_lib.make(large, training, start, machine)
     found = search.remedies(plan, num=6, limit=0.9 * plan.memory.total)
     assert len(found) > 2
@@ -113,10 +114,7 @@ def test_what_a_remedy_says_makes_its_plan(large, machine):
             for key, value in said.items()
             if key.startswith("mesh.")
         }
-        for axis in ("data", "fsdp"):  # as `inputs` reads them: over all slices
-            mesh[axis] *= mesh[f"dcn_{axis}"]
-        slices = {key: mesh.pop(key) for key in ("ring", "dcn_data", "dcn_fsdp")}
-        assert fill(mesh, machine, **slices) == remedy.plan.layout
+        assert fill(mesh, machine) == remedy.plan.layout
 
 
 def test_the_verdict_says_how_much_too_much_and_what_helps(too_large):

@@ -91,5 +91,5 @@ def test_published_models_have_their_published_sizes():
 def test_scores_are_stored_by_the_plain_form_and_by_attention_to_text_only():
     found = traced("joint-tiny/1x2x2", text="cross_attention", text_length=48)
     pairs = found.num_heads * found.tokens * 48
-    assert found.stored_scores("chunked") == pairs
-    assert found.stored_scores("xla") == pairs + found.num_heads * found.tokens**2
+    assert found.stored_scores(False) == pairs
+    assert found.stored_scores(True) == pairs + found.num_heads * found.tokens**2
