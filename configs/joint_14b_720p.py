@@ -9,7 +9,7 @@ Latents 21x90x160x16 of a codec that compresses 4x8x8. The shape of Wan 2.1 14B
 cross-attention. Four chips share a clip by exchanging heads (Ulysses). On v6e and tpu7x
 heads of 256 channels fill the matrix units: --config.model.num_heads=20. On 64 H100:
 --config.train.microbatches=4. Plans: docs/scale.md. It has been compiled for 256
-chips of v5p and never trained.
+chips of v5p and of v6e and 128 of tpu7x, and never trained.
 """
 
 from configs import recipes

@@ -7,7 +7,7 @@ r"""Joint spacetime DiT of 3 B parameters, 81 frames at 480x832: 32,760 tokens, 
 Latents 21x60x104x16 of a codec that compresses 4x8x8. Text by cross-attention. A clip
 fits one chip, so no context parallelism; weights are sharded over a quarter of the
 chips. Plans: docs/scale.md. It has been compiled for 64 and 256 chips of
-v5p and never trained.
+v5p, 256 of v6e and 128 of tpu7x, and never trained.
 """
 
 from configs import recipes

@@ -8,7 +8,8 @@ Latents 16x32x32x16 of a codec that compresses 4x8x8 (61 frames are 1 + 15 x 4).
 heads of 128 channels instead of DiT's sixteen of 72, which the matrix units of TPUs
 would fill up to 128. Weights are sharded over a quarter of the
 chips: gathers within a part of the torus are cheaper. Plans: docs/scale.md. It has been
-compiled for 16 chips of v5e and never trained.
+compiled for 16 chips of v5e, 256 of v5p and of v6e and 128 of tpu7x, and never
+trained.
 """
 
 from configs import recipes

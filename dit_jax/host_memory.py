@@ -20,9 +20,10 @@ def keep_freed() -> bool:
     """Has glibc keep what is freed for the next step; True where it does from now on.
 
     To be called before anything starts a thread, as importing NumPy does: a thread has
-    a heap of its own or shares one that is there. The programs call it, not the import
-    of the package. Nothing is changed where JAX is set or installed for accelerators,
-    for there hundreds of threads would share the one heap, nor without glibc.
+    a heap of its own or shares one that is there. The package does it while it is
+    imported for one of its programs, and in no other process. Nothing is changed where
+    JAX is set or installed for accelerators, for there hundreds of threads would share
+    the one heap, nor without glibc.
     """
     if sys.platform != "linux" or not _is_cpu_the_device():
         return False
