@@ -18,6 +18,7 @@ from dit_jax.models.positions import sincos_time
 from dit_jax.models.primitives import (
     XAVIER,
     Initializer,
+    gelu_tanh,
     linear,
     modulate,
     per_token,
@@ -32,14 +33,14 @@ BranchFactory = Callable[..., nnx.Module]
 
 
 class MLP(nnx.Module):
-    """Linear, GELU, linear. exact: the error function, not its tanh form."""
+    """Linear, GELU, linear."""
 
     def __init__(
         self,
         *,
         width: int,
         hidden: int,
-        exact: bool = False,
+        gelu: Callable[[Array], Array] = gelu_tanh,
         kernel_init: Initializer = XAVIER,
         dtype: DTypeLike,
         constrain: types.Constrain,
@@ -48,13 +49,13 @@ class MLP(nnx.Module):
         make = partial(linear, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.hidden = make(width, hidden, ("embed", "mlp"))
         self.out = make(hidden, width, ("mlp_in", "stream"))
-        self.exact = exact
+        self.gelu = gelu
         self.constrain = constrain
 
     def __call__(self, x: Float[Array, "B N D"], scene: Scene) -> Float[Array, "B N D"]:
         del scene  # tokens are mixed elsewhere
         hidden = self.constrain(self.hidden(x), ("batch", "tokens", "mlp"))
-        return self.out(jax.nn.gelu(hidden, approximate=not self.exact))
+        return self.out(self.gelu(hidden))
 
 
 class PreNorm(nnx.Module):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import jax
 from flax import nnx
 from jaxtyping import Array, DTypeLike
 
@@ -24,6 +25,7 @@ from dit_jax.models.primitives import (
     NoNorm,
     PlainNorm,
     RMSNorm,
+    gelu_tanh,
 )
 from dit_jax.models.remat import REMATS
 from dit_jax.models.stacks import BlockFactory, LongSkips, Straight
@@ -46,7 +48,10 @@ UNMODULATED: dict[str, Callable[..., nnx.Module]] = {
     "pre_norm": PreNorm,
     "post_norm": PostNorm,
 }
-GELUS = {"tanh": False, "exact": True}
+GELUS: dict[str, Callable[[Array], Array]] = {
+    "tanh": gelu_tanh,
+    "exact": partial(jax.nn.gelu, approximate=False),
+}
 INITS: dict[str, Initializer] = {
     "xavier": XAVIER,
     "truncated": nnx.initializers.truncated_normal(0.02),

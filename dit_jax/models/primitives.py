@@ -5,6 +5,7 @@ modulation are float32 whatever the compute dtype. Every parameter carries the l
 names of its dims (`out_sharding`), which `parallel` maps to mesh axes.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -104,6 +105,31 @@ def _product(
     """`product` as `nnx.Linear` calls it."""
     del dims, out_sharding  # the last dim with the first, placed by constraints
     return product(x, kernel, precision)
+
+
+@jax.custom_vjp
+def gelu_tanh(x: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """GELU in its tanh form, arXiv:1606.08415. For reverse mode only.
+
+    JAX's own backward pass shares the tanh with the forward pass that is computed
+    again, and XLA's CPU backend then writes it to memory between the two.
+    """
+    return jax.nn.gelu(x, approximate=True)
+
+
+def _gelu_forward(x: Array) -> tuple[Array, Array]:
+    return gelu_tanh(x), x
+
+
+def _gelu_backward(x: Array, d_out: Array) -> tuple[Array]:
+    # x sigmoid(z) is the same function, and has no tanh to share
+    slope, cube = math.sqrt(8 / math.pi), 0.044715
+    gate = jax.nn.sigmoid(slope * (x + cube * x**3))
+    d_z = slope * (1 + 3 * cube * x**2)
+    return (d_out * gate * (1 + x * (1 - gate) * d_z),)
+
+
+gelu_tanh.defvjp(_gelu_forward, _gelu_backward)
 
 
 def layer_norm(

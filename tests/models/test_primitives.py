@@ -32,6 +32,17 @@ def test_modulation_of_zero_shift_and_scale_is_the_identity():
     np.testing.assert_array_equal(primitives.modulate(X, zero, zero), X)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gelu_has_the_slope_of_its_tanh_form(dtype):
+    x = jnp.concatenate([jnp.linspace(-12, 12, 4801), jnp.array([-1e4, 1e4])])
+    with jax.enable_x64(True):
+        exact = jax.vmap(jax.grad(jax.nn.gelu))(x.astype(dtype).astype(jnp.float64))
+    ours = jax.vmap(jax.grad(primitives.gelu_tanh))(x.astype(dtype))
+    assert ours.dtype == dtype
+    eps = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(np.asarray(ours, np.float64), exact, atol=8 * eps)
+
+
 def test_rms_norm_matches_numpy_with_its_scale():
     norm = primitives.RMSNorm(16, rngs=nnx.Rngs(0))
     norm.scale[...] = jnp.arange(16.0)

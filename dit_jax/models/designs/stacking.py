@@ -66,7 +66,7 @@ def _mlp(recipe: Recipe) -> LayerFactory:
     return partial(
         MLP,
         hidden=int(recipe.width * recipe.values["mlp_ratio"]),
-        exact=GELUS[recipe.values["gelu"]],
+        gelu=GELUS[recipe.values["gelu"]],
         **recipe.placed,
     )
 
