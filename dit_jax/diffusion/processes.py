@@ -21,13 +21,16 @@ E[eps|x] dsigma (Song et al. 2021, arXiv:2011.13456, eq. 13, in these letters).
 
 import abc
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from dit_jax.diffusion import betas
 from dit_jax.diffusion.streams import Streams, Times, over_streams
-from dit_jax.errors import UserError
+from dit_jax.errors import UserError, choose
 
 
 class Process(abc.ABC):
@@ -99,7 +102,93 @@ class VariancePreserving(Process):
         return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
 
 
-PROCESSES: dict[str, type[Process]] = {
+@dataclasses.dataclass(frozen=True)
+class Trigonometric(Process):
+    """alpha and sigma are a cosine and a sine: SiT's GVP, arXiv:2401.08740, table 1."""
+
+    def alpha(self, t: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+        return jnp.sin(0.5 * jnp.pi * (1 - t))  # exactly 0 at t = 1
+
+    def sigma(self, t: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+        return jnp.sin(0.5 * jnp.pi * t)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Discrete(Process):
+    """T steps, alpha_i^2 = `powers[i]` and alpha^2 + sigma^2 = 1; step i is at
+    t = i / (T - 1). Ho et al. 2020, arXiv:2006.11239, eq. 4.
+
+    Between two steps the angle atan2(sigma, alpha) is linear in t, so that rates exist.
+    At t = 0 there is the noise of the first step. powers: float64 [T], falling.
+    """
+
+    powers: np.ndarray
+
+    def __post_init__(self) -> None:
+        steps = np.diff(self.powers)
+        if len(self.powers) < 2 or not (
+            np.all(steps < 0) and self.powers[0] < 1 and self.powers[-1] >= 0
+        ):
+            raise UserError(
+                "alpha^2 of the steps must fall, from below 1 to 0 or above; found "
+                f"{len(self.powers)} steps from {self.powers[0]:.4g} to "
+                f"{self.powers[-1]:.4g}"
+            )
+
+    @classmethod
+    def of_betas(cls, schedule: betas.Betas) -> "Discrete":
+        return cls(np.cumprod(1 - schedule))
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.powers)
+
+    def alpha(self, t: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+        # not the cosine of sigma's angle: its last digits are lost where alpha is small
+        return jnp.sin(self._between(np.arctan2(*self._roots[::-1]), t))
+
+    def sigma(self, t: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+        return jnp.sin(self._between(np.arctan2(*self._roots), t))
+
+    @property
+    def _roots(self) -> tuple[np.ndarray, np.ndarray]:
+        """sigma and alpha of the steps."""
+        return np.sqrt(1 - self.powers), np.sqrt(self.powers)
+
+    def _between(
+        self, angles: np.ndarray, t: Float[Array, "*dims"]
+    ) -> Float[Array, "*dims"]:
+        step = t * (self.num_steps - 1)
+        low = jnp.clip(jnp.floor(step), 0, self.num_steps - 2).astype(jnp.int32)
+        table = jnp.asarray(angles, t.dtype)
+        return table[low] + (step - low) * (table[low + 1] - table[low])
+
+
+PROCESSES: dict[str, Callable[[], Process]] = {
     "rectified_flow": RectifiedFlow,
     "variance_preserving": VariancePreserving,
+    "trigonometric": Trigonometric,
+    "ddpm_linear": lambda: Discrete.of_betas(betas.linear(1000)),
+    "ddpm_scaled_linear": lambda: Discrete.of_betas(betas.scaled_linear(1000)),
+    "ddpm_cosine": lambda: Discrete.of_betas(betas.cosine(1000)),
 }
+
+
+def build(
+    name: str, *, zero_terminal_snr: bool = False, snr_shift: float = 1.0
+) -> Process:
+    """A process of the table, its steps changed where it has some.
+
+    zero_terminal_snr, snr_shift: see `betas`; the shift comes first, as in CogVideoX.
+    """
+    process = choose(PROCESSES, name, "diffusion.process")()
+    if not zero_terminal_snr and snr_shift == 1.0:
+        return process
+    if not isinstance(process, Discrete):
+        raise UserError(
+            f"diffusion.process is {name}, which has no steps whose signal-to-noise "
+            "ratio could be changed; set zero_terminal_snr to False and snr_shift to "
+            "1.0, or choose a ddpm process"
+        )
+    powers = betas.shifted_snr(process.powers, snr_shift)
+    return Discrete(betas.zero_terminal_snr(powers) if zero_terminal_snr else powers)

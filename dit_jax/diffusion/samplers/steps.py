@@ -1,0 +1,179 @@
+"""A sampler is a table: one row of numbers a model call.
+
+Every explicit method of the field is linear in the state, in what the denoiser believed
+at the last calls, and in fresh noise z. With the newest estimates first, a row does
+
+    x <- x + before z
+    x0, eps <- the denoiser at (x, t)
+    x <- of_x x + sum_j of_x0[j] x0[j] + sum_j of_eps[j] eps[j] + of_noise z
+
+so one scan runs them all, and a method is the few lines of numpy that fill its table
+from a grid, in float64.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dit_jax.diffusion.points import Grid, Points
+from dit_jax.diffusion.streams import Streams
+from dit_jax.errors import UserError
+
+
+class Belief(NamedTuple):
+    """What a denoiser says at one call; `variance` of the noise to add, in [-1, 1]
+    between the bounds of the row, or None."""
+
+    x0: Streams
+    eps: Streams
+    variance: Streams | None = None
+
+
+Estimate = Callable[[Streams, Points], Belief]
+"""`(xt, point) -> belief`, one model call; the point's numbers are scalars."""
+
+Noise = Callable[[Array], Streams]
+"""`number of the row -> unit normal noise`, like what is sampled, row by row."""
+
+Column = Float[np.ndarray, " S"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The table of a method on a grid of S calls; see `make`."""
+
+    calls: Points
+    of_x: Column | Array
+    of_x0: Float[np.ndarray, "S J"] | Array
+    of_eps: Float[np.ndarray, "S K"] | Array
+    of_noise: Column | Array
+    before: Column | Array
+    variances: Float[np.ndarray, "S 2"] | Array | None
+
+    def __len__(self) -> int:
+        return len(self.of_x)
+
+    @property
+    def draws(self) -> bool:
+        """Whether any row takes fresh noise."""
+        return bool(np.any(self.of_noise) or np.any(self.before))
+
+    def run(
+        self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
+    ) -> Streams:
+        """From `x` at the first call to the end of the grid, in float32 at least.
+
+        keep: the states after every row, stacked, and not the last alone.
+        """
+        draws = self.draws
+        if draws and noise is None:
+            raise ValueError("this sampler draws noise at every step; pass some")
+        dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(x)), jnp.float32)
+        rows = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
+        x = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+        nothing = jax.tree.map(jnp.zeros_like, x)
+        depths = self.of_x0.shape[1], self.of_eps.shape[1]
+        past = tuple([nothing] * max(depth - 1, 0) for depth in depths)
+
+        def body(carry: Any, given: tuple[Array, Steps]) -> tuple[Any, Streams | None]:
+            x, (old_x0, old_eps) = carry
+            number, row = given
+            z = noise(number) if draws else nothing
+            x = _sum([(1.0, x), (row.before, z)])
+            now = estimate(x, row.calls)
+            x0, eps = [now.x0, *old_x0][: depths[0]], [now.eps, *old_eps][: depths[1]]
+            if row.variances is not None:
+                z = _scaled(z, now.variance, row.variances)
+            terms = [(row.of_x, x), *zip(row.of_x0, x0, strict=True)]
+            terms += [*zip(row.of_eps, eps, strict=True), (row.of_noise, z)]
+            x = _sum(terms)
+            return (x, (x0[: len(old_x0)], eps[: len(old_eps)])), x if keep else None
+
+        numbers = jnp.arange(len(self))
+        (last, _), states = jax.lax.scan(body, (x, past), (numbers, rows))
+        return states if keep else last
+
+
+def make(
+    calls: Points,
+    *,
+    of_x: Column | float = 0.0,
+    of_x0: list[Column | float] = (),
+    of_eps: list[Column | float] = (),
+    of_noise: Column | float = 0.0,
+    before: Column | float = 0.0,
+    variances: Float[np.ndarray, "S 2"] | None = None,
+) -> Steps:
+    """The table; what is left out is 0.
+
+    of_x0, of_eps: a column for the newest belief, for the one before it, and so on.
+    variances: where the denoiser chooses the variance of the noise, the logs of the
+    smallest and the largest; `of_noise` is then 1 or 0.
+    UserError where a number is not finite: the method has no such step.
+    """
+    ones = np.ones(len(calls.t))
+
+    def columns(values: list[Column | float]) -> Float[np.ndarray, "S J"]:
+        return np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
+
+    table = Steps(
+        calls=calls,
+        of_x=of_x * ones,
+        of_x0=columns(of_x0),
+        of_eps=columns(of_eps),
+        of_noise=of_noise * ones,
+        before=before * ones,
+        variances=variances,
+    )
+    numbers = [table.of_x, table.of_x0, table.of_eps, table.of_noise, table.before]
+    is_finite = np.all(np.isfinite(np.column_stack(numbers)), axis=1)
+    if not is_finite.all():
+        row = int(np.argmin(is_finite))
+        raise UserError(
+            f"the sampler has no step from t = {calls.t[row]:.4g}, number {row + 1} of "
+            f"{len(is_finite)}, where alpha is {calls.alpha[row]:.3g} and sigma "
+            f"{calls.sigma[row]:.3g}; start a little lower (t_max), or choose another "
+            "sampler or grid"
+        )
+    return table
+
+
+def followed(first: Steps, second: Steps) -> Steps:
+    """One table after the other."""
+
+    def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.ndim == 2:  # beliefs that one of them does not look back to
+            depth = max(a.shape[1], b.shape[1])
+            a, b = (np.pad(t, ((0, 0), (0, depth - t.shape[1]))) for t in (a, b))
+        return np.concatenate([a, b])
+
+    return jax.tree.map(joined, first, second)
+
+
+def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:
+    """The sum of coefficient times tree."""
+    coefficients, trees = zip(*terms, strict=True)
+
+    def leaf(*leaves: Array) -> Array:
+        return sum(c * x for c, x in zip(coefficients, leaves, strict=True))
+
+    return jax.tree.map(leaf, *trees)
+
+
+def _scaled(z: Streams, variance: Streams | None, bounds: Float[Array, "2"]) -> Streams:
+    """Noise of the log variance between the bounds; arXiv:2102.09672, eq. 15."""
+    if variance is None:
+        raise UserError(
+            "the sampler takes the variance from the denoiser, which says none; choose "
+            "a fixed variance or a model with learn_sigma"
+        )
+    low, high = bounds
+    return jax.tree.map(
+        lambda z, v: z * jnp.exp(0.5 * (low + (v + 1) / 2 * (high - low))), z, variance
+    )
