@@ -16,7 +16,7 @@ from absl import flags
 
 from dit_jax import files, program
 from dit_jax.errors import UserError
-from dit_jax.evaluation.parity import golden, networks
+from dit_jax.evaluation.parity import golden, runners
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
 
 def check(path: str, case: golden.Case) -> dict:
     """One file: its differences and its exit code; printed unless --json."""
-    run = networks.runner(case)
+    run = runners.runner(case)
     if run is None:
         _say(f"{path}: kind {case.system!r} with {sorted(case.inputs)} is not covered")
         return {"code": UNCOVERED, "system": case.system, "differences": []}
@@ -51,6 +51,9 @@ def check(path: str, case: golden.Case) -> dict:
     try:
         differences = golden.compare(case, run(case))
         unread = case.unread
+    except golden.Uncovered as missing:
+        _say(f"{path}: {missing}")
+        return {"code": UNCOVERED, "system": case.system, "differences": []}
     except ValueError as misfit:  # of the case and the system that it names
         error = str(misfit)
     for line in _lines(path, differences, unread, error):

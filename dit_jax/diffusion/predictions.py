@@ -101,6 +101,11 @@ PREDICTIONS: dict[str, Prediction] = {
         to_eps=lambda out, xt, c: (c.sigma * xt + c.alpha * out) / c.power,
         target=lambda x0, eps, c: c.alpha * eps - c.sigma * x0,
     ),
+    "score": Prediction(
+        to_x0=lambda out, xt, c: (xt + c.sigma**2 * out) / _divisor(c.alpha, "alpha"),
+        to_eps=lambda out, xt, c: -c.sigma * out,
+        target=lambda x0, eps, c: -eps / _divisor(c.sigma, "sigma"),
+    ),
     "velocity": Prediction(
         to_x0=lambda out, xt, c: (
             (c.sigma_rate * xt - c.sigma * out)

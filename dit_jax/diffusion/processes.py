@@ -7,6 +7,7 @@ Notation, used in all of `dit_jax.diffusion` (`'` is d/dt):
     logsnr    2 log(alpha / sigma), falls from data to noise
     v         alpha eps - sigma x0
     velocity  dxt/dt = alpha' x0 + sigma' eps
+    score     d log p(xt | x0) / dxt = -eps / sigma
 
 Any two of (xt, x0, eps, v, velocity) at one t give the others, because
 

@@ -31,6 +31,15 @@ def align(t: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]
     return jnp.reshape(t, t.shape + (1,) * (x.ndim - t.ndim)).astype(jnp.float32)
 
 
+def split_variance(out: Streams, x: Streams) -> tuple[Streams, Streams | None]:
+    """A network's output as what it predicts and, where it has more channels than `x`,
+    what it says of the variance, else None."""
+    predicted = jax.tree.map(lambda o, leaf: o[..., : leaf.shape[-1]], out, x)
+    rest = jax.tree.map(lambda o, leaf: o[..., leaf.shape[-1] :], out, x)
+    is_there = all(leaf.shape[-1] for leaf in jax.tree.leaves(rest))
+    return predicted, rest if is_there else None
+
+
 def over_streams(
     fn: Callable[..., Array], t: Times, x: Streams, *rest: Streams
 ) -> Streams:

@@ -16,13 +16,12 @@ from flax import nnx
 from jaxtyping import Array
 
 from dit_jax import models
-from dit_jax.evaluation.parity.golden import Case
+from dit_jax.evaluation.parity.golden import Case, Outputs, Runner
 from dit_jax.types import Conditioning
 from dit_jax.weights import mapping, tables
 from dit_jax.weights.design import Design
 from dit_jax.weights.systems import SYSTEMS, System
 
-Outputs = dict[str, np.ndarray]
 IMAGE = "B C H W -> B 1 H W C"
 VIDEO = "B T C H W -> B T H W C"
 DDPM_BETAS = np.linspace(1e-4, 0.02, 1000)  # of every reference that adds noise here
@@ -214,7 +213,7 @@ def image_text(case: Case) -> Outputs:
     return {name: np.asarray(array) for name, array in found.items()}
 
 
-def runner(case: Case) -> Callable[[Case], Outputs] | None:
+def runner(case: Case) -> Runner | None:
     """By system and by what the case holds; None where nothing covers it."""
     if case.system not in SYSTEMS or not case.params:
         return None

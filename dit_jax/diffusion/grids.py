@@ -1,0 +1,168 @@
+"""Grids of a process: where a sampler asks, from noise to data.
+
+A grid of N steps has N calls, and ends at clean data or, with `t_min` above 0, at that
+time. `GRIDS` names the ways to space it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.stats
+
+from dit_jax.diffusion.points import CLEAN, Grid, Points, Row, joined, of_process
+from dit_jax.diffusion.processes import Discrete, Process
+from dit_jax.diffusion.times import require_shift, shift_time
+from dit_jax.errors import UserError, choose
+
+LEAST = 1e-3
+"""The last call's time of grids by noise, on processes whose noise falls to 0."""
+
+
+def make_grid(
+    name: str,
+    process: Process,
+    steps: int,
+    *,
+    shift: float = 1.0,
+    t_max: float = 1.0,
+    t_min: float = 0.0,
+) -> Grid:
+    """A grid of `GRIDS` from t_max to t_min, float64.
+
+    shift: moves evenly spaced times towards noise, see `times.shift_time`; for the
+    other grids 1.0. UserError where a step would lead nowhere.
+    """
+    if steps < 1:
+        raise UserError(f"the number of steps is {steps}; it must be at least 1")
+    if not 0 <= t_min < t_max <= 1:
+        raise UserError(
+            f"sampling times run from {t_max} to {t_min}; choose "
+            "0 <= t_min < t_max <= 1"
+        )
+    require_shift(shift)
+    spaced = choose(GRIDS, name, "sample.grid")
+    if shift != 1.0 and spaced is not uniform:
+        raise UserError(
+            f"sample.grid {name} has a spacing of its own, so that the shift {shift} "
+            "would do nothing; set it to 1.0, or the grid to uniform"
+        )
+    if spaced is uniform:
+        points = uniform(process, steps, t_max, t_min, shift)
+    else:
+        points = spaced(process, steps, t_max, t_min)
+    falls = np.diff(points.t.astype(np.float32)) < 0
+    if not falls[:-1].all() or points.sigma[-1] >= points.sigma[-2]:
+        raise UserError(
+            f"{steps} steps of the grid {name} with shift {shift} give equal times; "
+            "lower the shift or the number of steps"
+        )
+    return Grid.along(points)
+
+
+def uniform(
+    process: Process, steps: int, t_max: float, t_min: float, shift: float
+) -> Points:
+    """Evenly spaced in time, then shifted."""
+    times = shift_time(np.linspace(1.0, 0.0, steps + 1), shift)
+    points = of_process(process, t_min + (t_max - t_min) * times)
+    if t_min == 0 and points.sigma[-1] > 0:  # the first of discrete steps has noise
+        points = joined(points.rows(slice(-1)), CLEAN)
+    return points
+
+
+Ratios = Callable[[float, float, int], Row]
+"""`(largest, smallest, N) -> N falling values` of sigma / alpha, both ends included."""
+
+
+def karras(largest: float, smallest: float, count: int, rho: float = 7.0) -> Row:
+    """Evenly spaced in the rho-th root. Karras et al. 2022, arXiv:2206.00364, eq. 5."""
+    ends = largest ** (1 / rho), smallest ** (1 / rho)
+    return np.linspace(*ends, count) ** rho
+
+
+def exponential(largest: float, smallest: float, count: int) -> Row:
+    """Evenly spaced in logsnr: Lu et al. 2022, arXiv:2206.00927 ("lu-lambdas")."""
+    return np.exp(np.linspace(np.log(largest), np.log(smallest), count))
+
+
+def beta(
+    largest: float, smallest: float, count: int, a: float = 0.6, b: float = 0.6
+) -> Row:
+    """Quantiles of a beta law, dense at both ends. Lee et al. 2024, arXiv:2407.12173."""
+    shares = scipy.stats.beta.ppf(1 - np.linspace(0, 1, count), a, b)
+    return smallest + shares * (largest - smallest)
+
+
+def by_noise(ratios: Ratios) -> Callable[[Process, int, float, float], Points]:
+    """A grid whose sigma / alpha are spaced by `ratios`."""
+
+    def spaced(process: Process, steps: int, t_max: float, t_min: float) -> Points:
+        low = t_min or (0.0 if isinstance(process, Discrete) else LEAST)
+        largest, smallest = of_process(process, np.array([t_max, low])).noise_to_signal
+        if not np.isfinite(largest):
+            raise UserError(
+                f"at t = {t_max} nothing is left of the data, where sigma / alpha is "
+                "infinite; start lower (t_max), or choose the uniform grid"
+            )
+        values = ratios(largest, smallest, steps + (t_min > 0))
+        points = of_process(process, times_of(process, values))
+        return points if t_min > 0 else joined(points, CLEAN)
+
+    return spaced
+
+
+def times_of(process: Process, ratios: Row) -> Row:
+    """The times at which sigma / alpha has these values, to 1e-7."""
+    fine = np.linspace(0, 1, 200_001)
+    with np.errstate(divide="ignore"):
+        table = np.log(of_process(process, fine).noise_to_signal)
+    return np.interp(np.log(ratios), table, fine)
+
+
+def by_steps(
+    count_down: Callable[[int, int], Row],
+) -> Callable[[Process, int, float, float], Points]:
+    """A grid on whole steps of a discrete process; `count_down(T, N)` names them."""
+
+    def spaced(process: Process, steps: int, t_max: float, t_min: float) -> Points:
+        if not isinstance(process, Discrete):
+            raise UserError(
+                "this grid counts the steps of a discrete process, and the run's is "
+                "continuous; choose uniform, karras, exponential or beta"
+            )
+        if (t_max, t_min) != (1.0, 0.0) or steps > process.num_steps:
+            raise UserError(
+                f"this grid takes up to {process.num_steps} steps from t = 1 to 0; "
+                f"found {steps} from {t_max} to {t_min}"
+            )
+        numbers = count_down(process.num_steps, steps)
+        points = of_process(process, numbers / (process.num_steps - 1))
+        return joined(points, CLEAN)
+
+    return spaced
+
+
+def linspace_steps(total: int, count: int) -> Row:
+    """Rounded from the last step to the first, both included."""
+    return np.linspace(total - 1, 0, count).round()
+
+
+def leading_steps(total: int, count: int) -> Row:
+    """Every (total // count)-th from the first on; may stop short of the last."""
+    return np.arange(count)[::-1] * (total // count) * 1.0
+
+
+def trailing_steps(total: int, count: int) -> Row:
+    """Evenly down from the last. Lin et al. 2023, arXiv:2305.08891, table 2."""
+    return np.round(total - np.arange(count) * (total / count)) - 1
+
+
+GRIDS: dict[str, Callable[..., Points]] = {
+    "uniform": uniform,
+    "karras": by_noise(karras),
+    "exponential": by_noise(exponential),
+    "beta": by_noise(beta),
+    "linspace": by_steps(linspace_steps),
+    "leading": by_steps(leading_steps),
+    "trailing": by_steps(trailing_steps),
+}
