@@ -5,17 +5,19 @@ anything is compiled, so that what a sampler derives from it is exact.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from dit_jax.diffusion.processes import Process
 from dit_jax.errors import UserError
 
-Row = Float[np.ndarray, " S"]
+Row = Float[np.ndarray, " _"]
+Numbers: TypeAlias = Any
+"""A `Row` on the host, an array or a scalar of one in a program."""
 
 
 class Points(NamedTuple):
@@ -24,11 +26,11 @@ class Points(NamedTuple):
     A rate may be infinite or unknown (nan) where no method asks for it.
     """
 
-    t: Row | Array
-    alpha: Row | Array
-    sigma: Row | Array
-    alpha_rate: Row | Array
-    sigma_rate: Row | Array
+    t: Numbers
+    alpha: Numbers
+    sigma: Numbers
+    alpha_rate: Numbers
+    sigma_rate: Numbers
 
     @property
     def noise_to_signal(self) -> Row:
@@ -60,11 +62,16 @@ def of_process(process: Process, t: Row) -> Points:
 def of_scales(t: Row, alpha: Row, sigma: Row) -> Points:
     """Points whose rates nobody asks for."""
     unknown = np.full(len(t), np.nan)
-    return Points(*(np.asarray(c, np.float64) for c in (t, alpha, sigma)), *2 * [unknown])
+    return Points(
+        *(np.asarray(c, np.float64) for c in (t, alpha, sigma)), *2 * [unknown]
+    )
 
 
 CLEAN = of_scales(np.zeros(1), np.ones(1), np.zeros(1))
 """Data without noise, where most grids end."""
+
+NOISE = of_scales(np.ones(1), np.zeros(1), np.ones(1))
+"""Noise without data, where grids of encoders may end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +95,11 @@ class Grid:
     def to_data(cls, points: Points) -> "Grid":
         """S steps along S points, the last to clean data."""
         return cls.along(joined(points, CLEAN))
+
+    @classmethod
+    def to_noise(cls, points: Points) -> "Grid":
+        """S steps along S points of more and more noise, the last to noise alone."""
+        return cls.along(joined(points, NOISE))
 
     def rows(self, which: slice) -> "Grid":
         return Grid(self.calls.rows(which), self.ends.rows(which))

@@ -126,11 +126,8 @@ def target(
     prediction: str, process: Process, x0: Streams, eps: Streams, t: Times
 ) -> Streams:
     """What a perfect network of this prediction puts out."""
-    row = choose(PREDICTIONS, prediction, "diffusion.prediction")
     return over_streams(
-        lambda t, x0, eps: row.target(
-            _float32(x0), _float32(eps), Coefficients.at(process, t)
-        ),
+        lambda t, x0, eps: target_at(prediction, x0, eps, Coefficients.at(process, t)),
         t,
         x0,
         eps,
@@ -144,17 +141,31 @@ def convert(
 
     `convert(kind, kind, ...)` is `out` itself, in float32.
     """
+    if have == want:
+        choose(PREDICTIONS, have, "diffusion.prediction")
+        return jax.tree.map(_float32, out)
+    return over_streams(
+        lambda t, out, xt: convert_at(have, want, out, xt, Coefficients.at(process, t)),
+        t,
+        out,
+        xt,
+    )
+
+
+def convert_at(have: str, want: str, out: Array, xt: Array, c: Coefficients) -> Array:
+    """`convert` of one array, where the process is at `c`."""
     old = choose(PREDICTIONS, have, "diffusion.prediction")
     new = choose(PREDICTIONS, want, "diffusion.prediction")
+    out, xt = _float32(out), _float32(xt)
+    if have == want:
+        return out
+    return new.target(old.to_x0(out, xt, c), old.to_eps(out, xt, c), c)
 
-    def leaf(t: Array, out: Array, xt: Array) -> Array:
-        out, xt = _float32(out), _float32(xt)
-        if have == want:
-            return out
-        c = Coefficients.at(process, t)
-        return new.target(old.to_x0(out, xt, c), old.to_eps(out, xt, c), c)
 
-    return over_streams(leaf, t, out, xt)
+def target_at(prediction: str, x0: Array, eps: Array, c: Coefficients) -> Array:
+    """`target` of one array, where the process is at `c`."""
+    row = choose(PREDICTIONS, prediction, "diffusion.prediction")
+    return row.target(_float32(x0), _float32(eps), c)
 
 
 def _float32(x: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 Streams: TypeAlias = PyTree[Float[Array, "B ..."]]
@@ -51,3 +52,27 @@ def over_streams(
         x,
         *rest,
     )
+
+
+def example_mean(
+    values: Streams, mask: Float[Array | np.ndarray, "B ..."] | None
+) -> Float[Array, " B"]:
+    """Mean of each example over all streams, where `mask` (1 = generate) is not 0.
+
+    The mask broadcasts over axes of size 1. An example without masked elements
+    gives 0.
+    """
+    if mask is None:
+        kept = jax.tree.map(jnp.ones_like, values)
+    else:
+        kept = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(mask, leaf.shape).astype(leaf.dtype), values
+        )
+    # where, not times: an error at a given position may be inf, and inf * 0 is nan.
+    masked = jax.tree.map(lambda leaf, keep: jnp.where(keep > 0, leaf, 0), values, kept)
+    return _example_sum(masked) / jnp.maximum(_example_sum(kept), 1)
+
+
+def _example_sum(values: Streams) -> Float[Array, " B"]:
+    sums = [jnp.sum(v, axis=tuple(range(1, v.ndim))) for v in jax.tree.leaves(values)]
+    return sum(sums[1:], start=sums[0])

@@ -4,13 +4,12 @@ s is where a step starts and e where it ends. With x0 and eps believed at s, all
 put x at e as alpha_e x0 + (some of eps, some fresh noise), sigma_e in power.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
+from dit_jax.diffusion import posteriors
 from dit_jax.diffusion.points import Grid
-from dit_jax.diffusion.samplers.steps import Column, Steps, make
-from dit_jax.errors import choose
+from dit_jax.diffusion.samplers.steps import Steps, make
+from dit_jax.errors import UserError, choose
 
 
 def euler(grid: Grid) -> Steps:
@@ -26,11 +25,23 @@ def euler(grid: Grid) -> Steps:
 def ddim(grid: Grid, eta: float = 0.0) -> Steps:
     """A share eta of the posterior's noise is drawn anew: 0 is Euler, 1 is ancestral
     sampling. Song et al. 2020, arXiv:2010.02502, eq. 12 and 16.
+
+    With eta 0 a grid may also lead to more noise, which encodes data (section 4.3).
     """
-    fresh = eta * np.sqrt(posterior_variance(grid))
-    kept = np.sqrt(np.maximum(grid.ends.sigma**2 - fresh**2, 0))
+    fresh = np.zeros(len(grid))
+    if eta != 0:
+        fresh = eta * np.sqrt(posteriors.posterior_variance(grid))
+    kept = grid.ends.sigma**2 - fresh**2
+    if np.any(kept < -1e-9):
+        raise UserError(
+            f"eta is {eta}, with which a step draws more noise than there is to be; "
+            "choose 0 to 1"
+        )
     return make(
-        grid.calls, of_x0=[grid.ends.alpha], of_eps=[kept], of_noise=fresh
+        grid.calls,
+        of_x0=[grid.ends.alpha],
+        of_eps=[np.sqrt(np.maximum(kept, 0))],
+        of_noise=fresh,
     )
 
 
@@ -54,60 +65,13 @@ def ddpm(grid: Grid, variance: str = "fixed_small") -> Steps:
     The mean is the same as `ancestral`'s where x0 and eps fit together, which a
     clipped x0 does not.
     """
-    kept, whole = _kept(grid), grid.calls.sigma**2
-    fixed, variances = choose(VARIANCES, variance, "the variance")(grid)
+    of_x, of_x0 = posteriors.posterior_mean(grid)
+    chosen = choose(posteriors.VARIANCES, variance, "the variance")(grid)
+    scale = 1.0 if chosen.fixed is None else np.sqrt(chosen.fixed)
     return make(
         grid.calls,
-        of_x=kept * grid.ends.sigma**2 / whole,
-        of_x0=[grid.ends.alpha * forward_variance(grid) / whole],
-        of_noise=fixed,
-        variances=variances,
+        of_x=of_x,
+        of_x0=[of_x0],
+        of_noise=np.where(grid.ends.sigma > 0, scale, 0.0),  # none to clean data
+        variances=chosen.log_bounds if chosen.fixed is None else None,
     )
-
-
-def _kept(grid: Grid) -> Column:
-    """alpha_s / alpha_e: how much a forward step from e to s keeps."""
-    return grid.calls.alpha / grid.ends.alpha
-
-
-def forward_variance(grid: Grid) -> Column:
-    """The noise that a forward step from e to s adds: beta of that step."""
-    return np.maximum(grid.calls.sigma**2 - (_kept(grid) * grid.ends.sigma) ** 2, 0)
-
-
-def posterior_variance(grid: Grid) -> Column:
-    """Of q(x_e | x_s, x0); arXiv:2006.11239, eq. 7."""
-    return forward_variance(grid) * (grid.ends.sigma / grid.calls.sigma) ** 2
-
-
-def log_bounds(grid: Grid) -> np.ndarray:
-    """Logs of the posterior's and of the forward step's variance, [S, 2].
-
-    A step that ends without noise has no posterior variance and takes the one of the
-    step before it, as the reference does.
-    """
-    small = posterior_variance(grid)
-    small = np.where((small == 0) & (np.arange(len(small)) > 0), np.roll(small, 1), small)
-    return np.log(np.maximum(np.stack([small, forward_variance(grid)], 1), 1e-20))
-
-
-Chosen = tuple[Column, np.ndarray | None]
-
-
-def _fixed(power: Column, grid: Grid) -> Chosen:
-    # the last step draws nothing
-    return np.where(grid.ends.sigma > 0, np.sqrt(power), 0.0), None
-
-
-def _between(bounds: np.ndarray, grid: Grid) -> Chosen:
-    return np.where(grid.ends.sigma > 0, 1.0, 0.0), bounds
-
-
-VARIANCES: dict[str, Callable[[Grid], Chosen]] = {
-    "fixed_small": lambda grid: _fixed(posterior_variance(grid), grid),
-    "fixed_large": lambda grid: _fixed(forward_variance(grid), grid),
-    # the log of it is what the denoiser says
-    "learned": lambda grid: _between(np.tile([-1.0, 1.0], (len(grid), 1)), grid),
-    # arXiv:2102.09672, eq. 15
-    "learned_range": lambda grid: _between(log_bounds(grid), grid),
-}

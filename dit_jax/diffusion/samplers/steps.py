@@ -12,15 +12,16 @@ from a grid, in float64.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from dit_jax.diffusion.points import Grid, Points
+from dit_jax.diffusion.points import Points
+from dit_jax.diffusion.posteriors import log_variance
 from dit_jax.diffusion.streams import Streams
 from dit_jax.errors import UserError
 
@@ -40,7 +41,10 @@ Estimate = Callable[[Streams, Points], Belief]
 Noise = Callable[[Array], Streams]
 """`number of the row -> unit normal noise`, like what is sampled, row by row."""
 
-Column = Float[np.ndarray, " S"]
+Column = Float[np.ndarray, " _"]
+
+Path: TypeAlias = PyTree[Float[Array, "..."]]
+"""Streams, or the states on their way with a leading dim of calls."""
 
 
 @jax.tree_util.register_dataclass
@@ -66,7 +70,7 @@ class Steps:
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> Streams:
+    ) -> Path:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states after every row, stacked, and not the last alone.
@@ -104,8 +108,8 @@ def make(
     calls: Points,
     *,
     of_x: Column | float = 0.0,
-    of_x0: list[Column | float] = (),
-    of_eps: list[Column | float] = (),
+    of_x0: Sequence[Column | float] = (),
+    of_eps: Sequence[Column | float] = (),
     of_noise: Column | float = 0.0,
     before: Column | float = 0.0,
     variances: Float[np.ndarray, "S 2"] | None = None,
@@ -119,7 +123,7 @@ def make(
     """
     ones = np.ones(len(calls.t))
 
-    def columns(values: list[Column | float]) -> Float[np.ndarray, "S J"]:
+    def columns(values: Sequence[Column | float]) -> Float[np.ndarray, "S J"]:
         return np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
 
     table = Steps(
@@ -167,7 +171,7 @@ def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:
 
 
 def _scaled(z: Streams, variance: Streams | None, bounds: Float[Array, "2"]) -> Streams:
-    """Noise of the log variance between the bounds; arXiv:2102.09672, eq. 15."""
+    """Noise of the variance that the denoiser says."""
     if variance is None:
         raise UserError(
             "the sampler takes the variance from the denoiser, which says none; choose "
@@ -175,5 +179,5 @@ def _scaled(z: Streams, variance: Streams | None, bounds: Float[Array, "2"]) -> 
         )
     low, high = bounds
     return jax.tree.map(
-        lambda z, v: z * jnp.exp(0.5 * (low + (v + 1) / 2 * (high - low))), z, variance
+        lambda z, said: z * jnp.exp(0.5 * log_variance(said, low, high)), z, variance
     )
