@@ -1,7 +1,7 @@
 """DiT, SiT, VDT and Latte: their arguments and parameter names.
 
-Facts of facebookresearch/DiT@ed81ce2, willisma/SiT@947f95b, RERV/VDT@cdbad2b and
-Vchitect/Latte@b27c24a.
+Facts of facebookresearch/DiT@ed81ce2, willisma/SiT@947f95b, RERV/VDT@cdbad2b,
+VDT-2023/VDT@955d146 (given frames in front) and Vchitect/Latte@b27c24a.
 """
 
 from collections.abc import Mapping
@@ -52,6 +52,13 @@ def vdt(arguments: Mapping[str, Any]) -> Design:
     design = _design("vdt-s", arguments)
     if arguments.get("mode") == "image":
         design.overrides.update(mixing="spatial", positions="sincos_2d")
+    return design
+
+
+def vdt_concat(arguments: Mapping[str, Any]) -> Design:
+    """VDT with given frames in front of the noisy ones; num_frames counts both."""
+    design = vdt(arguments)
+    design.overrides["frames"] = "concat"
     return design
 
 

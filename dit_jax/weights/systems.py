@@ -29,6 +29,9 @@ SYSTEMS: dict[str, System] = {
     "dit": System(dit_family.dit, dit_family.dit_rules, ("pos_embed",)),
     "sit": System(dit_family.sit, dit_family.sit_rules, ("pos_embed",)),
     "vdt": System(dit_family.vdt, dit_family.vdt_rules, ("pos_embed", "time_embed")),
+    "vdt_concat": System(
+        dit_family.vdt_concat, dit_family.vdt_rules, ("pos_embed", "time_embed")
+    ),
     "latte": System(
         dit_family.latte, dit_family.dit_rules, ("pos_embed", "temp_embed")
     ),

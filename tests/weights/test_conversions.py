@@ -57,6 +57,7 @@ def test_a_file_goes_there_and_back_bit_for_bit(path, tmp_path):
         back = conversions.to_theirs(case.system, design, ours)
     else:
         back = mapping.to_theirs(system.rules(design), ours)
+        back |= tables.make(system.fixed, design)
     state_dicts.write(tmp_path / "back.safetensors", back)
     found = safetensors.numpy.load_file(tmp_path / "back.safetensors")
     assert not nest and set(found) == set(case.params)

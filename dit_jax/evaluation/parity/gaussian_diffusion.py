@@ -24,7 +24,7 @@ from dit_jax.diffusion.processes import Discrete
 from dit_jax.diffusion.respacing import Respaced, kept_steps
 from dit_jax.diffusion.samplers import Sampler
 from dit_jax.diffusion.samplers.one_step import ddim, ddpm, euler
-from dit_jax.diffusion.samplers.sampling import clipped, make_estimate, sample
+from dit_jax.diffusion.samplers.sampling import Bound, clipped, make_estimate, sample
 from dit_jax.diffusion.streams import align
 from dit_jax.diffusion.variational import Chain, Normal, prior_bpd
 from dit_jax.errors import DataError
@@ -33,7 +33,6 @@ from dit_jax.types import Conditioning, DenoiseFn
 
 OURS = "B C ... -> B ... C"
 THEIRS = "B ... C -> B C ..."
-OUR_STATES = "S B C ... -> S B ... C"
 THEIR_STATES = "S B ... C -> S B C ..."
 SCHEDULES: dict[str, Callable[[int], betas.Betas]] = {
     # the betas of 1000 steps, larger where there are fewer
@@ -216,10 +215,10 @@ def trajectory(case: Case) -> Outputs:
     sampler, grid = _walk(case, reference)
     (start,) = (name for name in STARTS if name in case.inputs)
     x = rearrange(jnp.asarray(case.inputs[start]), OURS)
-    noise = _noise(case, (len(grid), *case.inputs[start].shape))
+    noise = noise_of(case, (len(grid), *case.inputs[start].shape))
     told = Conditioning()
     denoise_fn = stand_in(reference.steps.whole.num_steps, says=reference.is_learned)
-    bound = clipped() if _flag(case, "clip_denoised", default=True) else None
+    bound = bound_of(case)
     states = sample(
         denoise_fn,
         sampler,
@@ -256,21 +255,25 @@ def _walk(case: Case, reference: Reference) -> tuple[Sampler, Grid]:
     raise Uncovered(f"option sampler = {name!r} is not covered")
 
 
-def _flag(case: Case, name: str, *, default: bool) -> bool:
-    value = case.config.get(name, default)
-    if not isinstance(value, bool):
-        raise Uncovered(f"option {name} = {value!r} is not a bool")
-    return value
+def bound_of(case: Case) -> Bound | None:
+    """What x0 is clipped to; the reference clips where nothing is said."""
+    is_clipped = case.config.get("clip_denoised", True)
+    if not isinstance(is_clipped, bool):
+        raise Uncovered(f"option clip_denoised = {is_clipped!r} is not a bool")
+    return clipped() if is_clipped else None
 
 
-def _noise(case: Case, shape: tuple[int, ...]) -> Callable[[Array], Array] | None:
-    """The draws by number; None where the case has none."""
+def noise_of(case: Case, shape: tuple[int, ...]) -> Callable[[Array], Array] | None:
+    """The draws by number, channels last; None where the case has none.
+
+    shape: of the draws of all steps, channels third from the end.
+    """
     if "noise" not in case.inputs:
         return None
     draws = case.inputs["noise"]
     if draws.shape != shape:
         raise DataError(f"in/noise is {draws.shape}; the steps take {shape}")
-    rows = rearrange(jnp.asarray(draws), OUR_STATES)
+    rows = rearrange(jnp.asarray(draws), "... C H W -> ... H W C")
     return lambda number: rows[number]
 
 

@@ -52,6 +52,7 @@ CONVENTIONS: dict[str, Convention] = {
     # the variance is dropped, and velocity points to the data
     "sit": Convention(lambda out, channels: -out[..., :channels], guided=3),
     "vdt": Convention(one_label=True),
+    "vdt_concat": Convention(),
     "latte": Convention(guided=4),
     "uvit": Convention(),
     "uvit_t2i": Convention(),

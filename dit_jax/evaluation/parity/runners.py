@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from dit_jax.evaluation.parity import gaussian_diffusion, networks
+from dit_jax.evaluation.parity import gaussian_diffusion, networks, vdt
 from dit_jax.evaluation.parity.golden import Case, Runner
 
 FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (
     networks.runner,
     gaussian_diffusion.runner,
+    vdt.runner,
 )
 
 
