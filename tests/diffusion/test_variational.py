@@ -167,6 +167,20 @@ def test_a_learned_range_ends_at_the_fixed_variances(chain):
 
 
 @every_chain
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_the_step_to_data_takes_the_log_variance_of_the_posterior_before_it(
+    chain, variance
+):
+    steps = jnp.array([0, 1])
+    x = jnp.zeros((2, 1))
+    model = chain.reverse("x0", variance, x, None, x, steps).normal
+    before = chain.posterior(x, x, steps).variance[1]
+    np.testing.assert_allclose(jnp.exp(model.log_variance[0]), before, rtol=1e-5)
+    wanted = 0.0 if variance == "fixed_small" else before
+    np.testing.assert_allclose(model.variance[0], wanted, rtol=1e-5)
+
+
+@every_chain
 def test_a_learned_variance_is_the_exponential_of_what_is_said(chain):
     found = chain.reverse("x0", "learned", normal(0), normal(2), normal(1), STEP)
     np.testing.assert_allclose(found.normal.variance, jnp.exp(normal(2)), rtol=1e-5)
