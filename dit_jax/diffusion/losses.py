@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from dit_jax.diffusion.predictions import convert, target
 from dit_jax.diffusion.processes import Process
-from dit_jax.diffusion.streams import Streams, Times
+from dit_jax.diffusion.streams import Streams, Times, split_variance
 from dit_jax.types import Conditioning, DenoiseFn
 
 
@@ -33,7 +33,7 @@ def denoising_loss(
     arXiv:2202.00512, section 4. velocity: Lipman et al. 2022, arXiv:2210.02747, eq. 14.
     """
     xt = process.add_noise(x0, eps, t)
-    out = denoise_fn(xt, t, conditioning)
+    out, _ = split_variance(denoise_fn(xt, t, conditioning), xt)
     found = convert(prediction, loss_in, process, out, xt, t)
     wanted = target(loss_in, process, x0, eps, t)
     errors = jax.tree.map(lambda a, b: jnp.square(a - b), found, wanted)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from dit_jax.diffusion.processes import Process
 from dit_jax.errors import UserError
 
-Row = Float[np.ndarray, " S"]
+Row = Float[np.ndarray, " _"]
 
 
 class Points(NamedTuple):
@@ -60,7 +60,9 @@ def of_process(process: Process, t: Row) -> Points:
 def of_scales(t: Row, alpha: Row, sigma: Row) -> Points:
     """Points whose rates nobody asks for."""
     unknown = np.full(len(t), np.nan)
-    return Points(*(np.asarray(c, np.float64) for c in (t, alpha, sigma)), *2 * [unknown])
+    return Points(
+        *(np.asarray(c, np.float64) for c in (t, alpha, sigma)), *2 * [unknown]
+    )
 
 
 CLEAN = of_scales(np.zeros(1), np.ones(1), np.zeros(1))

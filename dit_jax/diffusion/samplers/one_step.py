@@ -29,9 +29,7 @@ def ddim(grid: Grid, eta: float = 0.0) -> Steps:
     """
     fresh = eta * np.sqrt(posterior_variance(grid))
     kept = np.sqrt(np.maximum(grid.ends.sigma**2 - fresh**2, 0))
-    return make(
-        grid.calls, of_x0=[grid.ends.alpha], of_eps=[kept], of_noise=fresh
-    )
+    return make(grid.calls, of_x0=[grid.ends.alpha], of_eps=[kept], of_noise=fresh)
 
 
 def ancestral(grid: Grid) -> Steps:
@@ -87,7 +85,9 @@ def log_bounds(grid: Grid) -> np.ndarray:
     step before it, as the reference does.
     """
     small = posterior_variance(grid)
-    small = np.where((small == 0) & (np.arange(len(small)) > 0), np.roll(small, 1), small)
+    small = np.where(
+        (small == 0) & (np.arange(len(small)) > 0), np.roll(small, 1), small
+    )
     return np.log(np.maximum(np.stack([small, forward_variance(grid)], 1), 1e-20))
 
 

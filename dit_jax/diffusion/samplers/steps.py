@@ -12,7 +12,7 @@ from a grid, in float64.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,13 +40,17 @@ Estimate = Callable[[Streams, Points], Belief]
 Noise = Callable[[Array], Streams]
 """`number of the row -> unit normal noise`, like what is sampled, row by row."""
 
-Column = Float[np.ndarray, " S"]
+Column = Float[np.ndarray, " _"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The table of a method on a grid of S calls; see `make`."""
+    """The table of a method on a grid of S calls; see `make`.
+
+    draws: whether any row takes fresh noise. A table may be traced: one program then
+    runs every method that looks back as far and has as many calls.
+    """
 
     calls: Points
     of_x: Column | Array
@@ -55,14 +59,10 @@ class Steps:
     of_noise: Column | Array
     before: Column | Array
     variances: Float[np.ndarray, "S 2"] | Array | None
+    draws: bool = dataclasses.field(metadata={"static": True})
 
     def __len__(self) -> int:
         return len(self.of_x)
-
-    @property
-    def draws(self) -> bool:
-        """Whether any row takes fresh noise."""
-        return bool(np.any(self.of_noise) or np.any(self.before))
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
@@ -104,8 +104,8 @@ def make(
     calls: Points,
     *,
     of_x: Column | float = 0.0,
-    of_x0: list[Column | float] = (),
-    of_eps: list[Column | float] = (),
+    of_x0: Sequence[Column | float] = (),
+    of_eps: Sequence[Column | float] = (),
     of_noise: Column | float = 0.0,
     before: Column | float = 0.0,
     variances: Float[np.ndarray, "S 2"] | None = None,
@@ -119,8 +119,10 @@ def make(
     """
     ones = np.ones(len(calls.t))
 
-    def columns(values: list[Column | float]) -> Float[np.ndarray, "S J"]:
-        return np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
+    def columns(values: Sequence[Column | float]) -> Float[np.ndarray, "S J"]:
+        return (
+            np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
+        )
 
     table = Steps(
         calls=calls,
@@ -130,6 +132,7 @@ def make(
         of_noise=of_noise * ones,
         before=before * ones,
         variances=variances,
+        draws=bool(np.any(of_noise) or np.any(before)),
     )
     numbers = [table.of_x, table.of_x0, table.of_eps, table.of_noise, table.before]
     is_finite = np.all(np.isfinite(np.column_stack(numbers)), axis=1)
@@ -153,7 +156,9 @@ def followed(first: Steps, second: Steps) -> Steps:
             a, b = (np.pad(t, ((0, 0), (0, depth - t.shape[1]))) for t in (a, b))
         return np.concatenate([a, b])
 
-    return jax.tree.map(joined, first, second)
+    draws = first.draws or second.draws
+    both = (dataclasses.replace(table, draws=draws) for table in (first, second))
+    return jax.tree.map(joined, *both)
 
 
 def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:
