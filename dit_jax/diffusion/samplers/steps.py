@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.streams import Streams
@@ -66,7 +66,7 @@ class Steps:
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> Streams:
+    ) -> PyTree[Float[Array, "..."]]:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states after every row, stacked, and not the last alone.
