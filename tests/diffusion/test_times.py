@@ -180,7 +180,7 @@ def test_a_mode_whose_times_run_back_is_refused():
 
 def test_times_of_a_discrete_process_are_its_steps_each_alike():
     times = TrainingTimes(num_steps=10)
-    steps = np.float64(many(times)) * 9
+    steps = np.float64(many(times)).ravel() * 9
     np.testing.assert_allclose(steps, steps.round(), atol=1e-5)
     found = np.bincount(steps.round().astype(int), minlength=10) / len(steps)
     np.testing.assert_allclose(found, 0.1, atol=0.01)
