@@ -19,7 +19,6 @@ from dit_jax.diffusion.processes import Discrete
 from dit_jax.diffusion.times import DISTRIBUTIONS, TrainingTimes
 from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
-
 from dit_jax.inference.denoiser import Denoiser
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets

@@ -3,27 +3,27 @@ import numpy as np
 import pytest
 
 from dit_jax.diffusion.grids import GRIDS, make_grid
-from dit_jax.diffusion.processes import PROCESSES, RectifiedFlow, build
+from dit_jax.diffusion.processes import PROCESSES, Discrete, RectifiedFlow, build
 from dit_jax.errors import UserError
 
 FLOW, DDPM = RectifiedFlow(), PROCESSES["ddpm_linear"]()
 VP = PROCESSES["variance_preserving"]()
-every_process = pytest.mark.parametrize(
-    "process", [make() for make in PROCESSES.values()], ids=list(PROCESSES)
-)
+OF_STEPS = {"linspace", "leading", "trailing"}
+MADE = {name: make() for name, make in PROCESSES.items()}
+GRIDS_OF_PROCESSES = [
+    pytest.param(grid, steps, process, id=f"{grid}-{steps}-{name}")
+    for grid in GRIDS
+    for steps in (1, 7, 50)
+    for name, process in MADE.items()
+    # one point is not spaced between two ends
+    if steps > 1 or grid in ("uniform", "trailing")
+    if isinstance(process, Discrete) or grid not in OF_STEPS
+]
 
 
-@every_process
-@pytest.mark.parametrize("name", GRIDS)
-@pytest.mark.parametrize("steps", [1, 7, 50])
+@pytest.mark.parametrize("name, steps, process", GRIDS_OF_PROCESSES)
 def test_grids_fall_to_clean_data_on_the_points_of_the_process(name, steps, process):
-    if name in ("linspace", "leading", "trailing") and not hasattr(
-        process, "num_steps"
-    ):
-        pytest.skip("the grid is of discrete steps")
-    if steps == 1 and name not in ("uniform", "trailing"):
-        pytest.skip("one point is not spaced")
-    t_max = 1.0 if name in ("linspace", "leading", "trailing") else 0.99
+    t_max = 1.0 if name in OF_STEPS else 0.99
     grid = make_grid(name, process, steps, t_max=t_max)
     assert len(grid) == steps
     assert np.all(np.diff(grid.calls.t) < 0)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dit_jax.diffusion.points import Grid, Points
+from dit_jax.diffusion.points import Points
 from dit_jax.diffusion.streams import Streams
 from dit_jax.errors import UserError
 
