@@ -88,7 +88,7 @@ def exponential(largest: float, smallest: float, count: int) -> Row:
 def beta(
     largest: float, smallest: float, count: int, a: float = 0.6, b: float = 0.6
 ) -> Row:
-    """Quantiles of a beta law, dense at both ends. Lee et al. 2024, arXiv:2407.12173."""
+    """Quantiles of a beta law, dense at both ends; Lee et al., arXiv:2407.12173."""
     shares = beta_quantiles(np.linspace(1, 0, count), a, b)
     return smallest + shares * (largest - smallest)
 
@@ -100,7 +100,8 @@ def beta_quantiles(shares: Row, a: float, b: float) -> Row:
         for _ in range(60):
             middle = (low + high) / 2
             is_below = np.asarray(jax.scipy.special.betainc(a, b, middle)) < shares
-            low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+            low = np.where(is_below, middle, low)
+            high = np.where(is_below, high, middle)
     return np.where(shares == 0, 0.0, np.where(shares == 1, 1.0, high))
 
 

@@ -24,8 +24,8 @@ VELOCITY = {"process": "rectified_flow", "prediction": "velocity", "loss": "velo
 UNIFORM = {"times": "uniform"}
 SDE = NOISE | {"process": "variance_preserving"}
 HUGE = (
-    "U-ViT's H models were trained on Stable Diffusion's steps, the smaller ones on the "
-    "SDE: convert H with --config.diffusion.process=ddpm_scaled_linear"
+    "U-ViT's H models were trained on Stable Diffusion's steps, the smaller ones on "
+    "the SDE: convert H with --config.diffusion.process=ddpm_scaled_linear"
 )
 # Values that say how to start or to compute, and not which function a model is.
 INDIFFERENT = {
