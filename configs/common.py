@@ -113,12 +113,17 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # The noise process, what the model predicts, and where the error is measured.
     config.diffusion = ConfigDict()
-    config.diffusion.process = "rectified_flow"  # | variance_preserving
-    config.diffusion.prediction = "velocity"  # eps | x0 | v | velocity
+    # rectified_flow | variance_preserving | trigonometric | ddpm_linear |
+    # ddpm_scaled_linear | ddpm_cosine.
+    config.diffusion.process = "rectified_flow"
+    config.diffusion.zero_terminal_snr = False  # of ddpm: no data left at the end
+    config.diffusion.snr_shift = 1.0  # of ddpm: its SNR is divided by this
+    config.diffusion.prediction = "velocity"  # eps | x0 | v | velocity | score
     config.diffusion.loss = "velocity"  # the target of the squared error
-    config.diffusion.times = "logit_normal"  # uniform | logit_normal
+    config.diffusion.times = "logit_normal"  # uniform | logit_normal | mode
     config.diffusion.times_mean = 0.0  # of logit(t): above 0 is towards noise
     config.diffusion.times_std = 1.0
+    config.diffusion.times_mode = 1.29  # of mode: how much the middle is favoured
     config.diffusion.times_shift = 1.0  # t' = s t / (1 + (s - 1) t)
     config.diffusion.times_stratified = True  # spread evenly over the batch
 
@@ -183,10 +188,14 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # Defaults of `sample`.
     config.sample = ConfigDict()
-    config.sample.sampler = "euler"  # euler | heun | ancestral
+    # A row of docs/diffusion.md's table, with its options: `ddim:eta=0.5`.
+    config.sample.sampler = "euler"
+    # uniform | karras | exponential | beta; of ddpm also linspace | leading | trailing.
+    config.sample.grid = "uniform"
     config.sample.steps = 50
     config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
     config.sample.t_max = 1.0  # where sampling starts; below 1 for eps on flows
+    config.sample.t_min = 0.0  # where it ends: 0 is clean data
     config.sample.batch_size = 16
     return config.lock()

@@ -61,11 +61,8 @@ def dit(
 
 
 def noise_prediction(config: ConfigDict) -> None:
-    """eps by plain squared error, every time alike.
-
-    The process is the limit of DDPM's linear betas, 1e-4 to 0.02 in 1000 steps.
-    """
-    config.diffusion.process = "variance_preserving"
+    """eps by plain squared error, every step of DDPM's linear betas alike."""
+    config.diffusion.process = "ddpm_linear"
     config.diffusion.prediction = "eps"
     uniform_times(config)
 

@@ -14,9 +14,11 @@ from jaxtyping import Array, Int, Key, UInt32
 from dit_jax.errors import UserError
 
 
-def stream(seed: int, name: str, step: Int[Array, ""] | int) -> Key[Array, ""]:
+def stream(
+    seed: int | UInt32[Array, ""], name: str, step: Int[Array, ""] | int
+) -> Key[Array, ""]:
     """The key of one named stream at one step. The generator is threefry."""
-    if not 0 <= seed < 2**32:
+    if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}; choose one of 0 to {2**32 - 1}")
     key = jax.random.key(seed, impl="threefry2x32")
     return jax.random.fold_in(

@@ -34,7 +34,10 @@ flags.DEFINE_integer("num", 16, "How many clips; labels and texts take turns.")
 flags.DEFINE_integer("steps", None, "Sampling steps.")
 flags.DEFINE_float("guidance", None, "uncond + guidance (cond - uncond); 1.0 is off.")
 flags.DEFINE_float("shift", None, "Shift of the time grid towards noise; 1.0 is off.")
-flags.DEFINE_string("sampler", None, "euler, heun or ancestral.")
+flags.DEFINE_string(
+    "sampler", None, "A sampler with its options, such as dpmpp_2m or ddim:eta=0.5."
+)
+flags.DEFINE_string("grid", None, "Where it asks, such as uniform or karras.")
 flags.DEFINE_integer("step", None, "Checkpoint step; the newest when not given.")
 flags.DEFINE_enum("weights", "ema", run_folder.WEIGHTS, "Which weights to use.")
 flags.DEFINE_integer("sheet_rows", 16, "Rows of sheet.png.")
@@ -92,7 +95,7 @@ def main(arguments: list[str]) -> None:
 def sampling_options(run: Run, num_devices: int) -> dict[str, Any]:
     """The run's `sample.*` values under the flags that were given."""
     options = dict(run.config.sample)
-    for name in ("steps", "guidance", "shift", "sampler"):
+    for name in ("steps", "guidance", "shift", "sampler", "grid"):
         if FLAGS[name].value is not None:
             options[name] = FLAGS[name].value
     # At least the configured batch, and a whole number of rows on every device.

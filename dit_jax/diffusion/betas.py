@@ -20,9 +20,7 @@ def linear(num_steps: int, first: float = 1e-4, last: float = 0.02) -> Betas:
     return np.linspace(first, last, num_steps)
 
 
-def scaled_linear(
-    num_steps: int, first: float = 0.00085, last: float = 0.012
-) -> Betas:
+def scaled_linear(num_steps: int, first: float = 0.00085, last: float = 0.012) -> Betas:
     """Evenly spaced roots. Rombach et al. 2022, arXiv:2112.10752 (their code)."""
     return np.linspace(math.sqrt(first), math.sqrt(last), num_steps) ** 2
 
@@ -52,4 +50,3 @@ def shifted_snr(powers: Powers, shift: float) -> Powers:
     if not 0 < shift < math.inf:
         raise UserError(f"the SNR shift is {shift}; it must be above 0, and 1 is off")
     return powers / (shift + (1 - shift) * powers)
-

@@ -6,8 +6,8 @@ time. `GRIDS` names the ways to space it.
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
-import scipy.stats
 
 from dit_jax.diffusion.points import CLEAN, Grid, Points, Row, joined, of_process
 from dit_jax.diffusion.processes import Discrete, Process
@@ -88,9 +88,21 @@ def exponential(largest: float, smallest: float, count: int) -> Row:
 def beta(
     largest: float, smallest: float, count: int, a: float = 0.6, b: float = 0.6
 ) -> Row:
-    """Quantiles of a beta law, dense at both ends. Lee et al. 2024, arXiv:2407.12173."""
-    shares = scipy.stats.beta.ppf(1 - np.linspace(0, 1, count), a, b)
+    """Quantiles of a beta law, dense at both ends; Lee et al., arXiv:2407.12173."""
+    shares = beta_quantiles(np.linspace(1, 0, count), a, b)
     return smallest + shares * (largest - smallest)
+
+
+def beta_quantiles(shares: Row, a: float, b: float) -> Row:
+    """The values below which these shares of a beta law fall, by bisection."""
+    low, high = np.zeros_like(shares), np.ones_like(shares)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        for _ in range(60):
+            middle = (low + high) / 2
+            is_below = np.asarray(jax.scipy.special.betainc(a, b, middle)) < shares
+            low = np.where(is_below, middle, low)
+            high = np.where(is_below, high, middle)
+    return np.where(shares == 0, 0.0, np.where(shares == 1, 1.0, high))
 
 
 def by_noise(ratios: Ratios) -> Callable[[Process, int, float, float], Points]:

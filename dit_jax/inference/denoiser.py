@@ -41,13 +41,12 @@ class Denoiser:
         return dataclasses.replace(conditioning, **unheard)
 
     def bind(self, params: Any) -> DenoiseFn:
-        """Parameters -> `(xt, t, conditioning) -> prediction`."""
+        """Parameters -> `(xt, t, conditioning) -> prediction`; channels beyond those of
+        xt are a learned variance."""
 
         def denoise(xt: Any, t: Any, conditioning: Conditioning) -> Any:
             ready = jax.tree.map(self._ready, params, self.logical_axes)
-            out = models.apply(self.graphdef, ready, xt, t, conditioning)
-            # channels beyond those of the input are a learned variance
-            return jax.tree.map(lambda o, x: o[..., : x.shape[-1]], out, xt)
+            return models.apply(self.graphdef, ready, xt, t, conditioning)
 
         return denoise
 

@@ -1,6 +1,6 @@
 """Videos of given labels and texts from a run, the same on any mesh."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -8,66 +8,96 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Float, Int, UInt8
+from jaxtyping import Array, ArrayLike, Float, Int, UInt8, UInt32
 
 from dit_jax import rng
+from dit_jax.diffusion.grids import make_grid
 from dit_jax.diffusion.guidance import classifier_free, unconditional
-from dit_jax.diffusion.samplers import SAMPLERS, sample, time_grid
-from dit_jax.errors import UserError, choose
+from dit_jax.diffusion.samplers import (
+    Steps,
+    choose_sampler,
+    make_estimate,
+    require_sampleable,
+)
+from dit_jax.errors import UserError
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import sharding
 from dit_jax.text import Text
 from dit_jax.types import Conditioning
 
 
-def make_sampler(
-    run: Run,
-    mesh: Mesh,
-    *,
-    seed: int,
-    sampler: str,
-    steps: int,
-    guidance: float,
-    shift: float,
-    t_max: float,
-) -> Callable[[Any, ArrayLike, Conditioning], Array]:
-    """Jitted `(params, rows, conditioning) -> run.show(latents)`, uint8 videos where
-    there is a codec; compiled once a shape."""
-    method = choose(SAMPLERS, sampler, "sample.sampler")
-    grid = time_grid(steps, shift, t_max)
-    placed = sharding.batch_sharding(mesh)
+class Draw:
+    """Jitted sampling of a run: `draw(seed, rows, conditioning, guidance)`.
 
-    @partial(jax.jit, out_shardings=sharding.replicated(mesh))
-    def draw(params: Any, rows: Array, conditioning: Conditioning) -> Array:
-        key = rng.stream(seed, "sample", 0)
-        given = conditioning.frames
+    Compiled once a shape: seeds, prompts, values of guidance and the numbers of a
+    sampler's table are arguments. Guidance 1.0 is a program of its own, with half the
+    work. Gives what `run.show` gives.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        mesh: Mesh,
+        *,
+        sampler: str,
+        grid: str,
+        steps: int,
+        **points: Any,
+    ) -> None:
+        method = choose_sampler(sampler)
+        self.table = method(make_grid(grid, run.process, steps, **points))
+        require_sampleable(run.prediction, self.table)
+        self.run, self.placed = run, sharding.batch_sharding(mesh)
+        self.compiled = jax.jit(
+            self._draw,
+            static_argnames="is_guided",
+            out_shardings=sharding.replicated(mesh),
+        )
+
+    def __call__(
+        self, seed: int, rows: ArrayLike, conditioning: Conditioning, guidance: float
+    ) -> Array:
+        return self.compiled(
+            self.run.params,
+            self.table,
+            jnp.uint32(seed),
+            rows,
+            conditioning,
+            jnp.float32(guidance),
+            is_guided=guidance != 1.0,
+        )
+
+    def _draw(
+        self,
+        params: Any,
+        table: Steps,
+        seed: UInt32[Array, ""],
+        rows: Int[Array, " B"],
+        conditioning: Conditioning,
+        guidance: Float[Array, ""],
+        *,
+        is_guided: bool,
+    ) -> Array:
+        run, given = self.run, conditioning.frames
         frames, *rest = run.latent_shape
-        frames -= 0 if given is None else given.shape[1]
-        noise = rng.normal_rows(key, rows, (frames, *rest))
+        shape = (frames - (0 if given is None else given.shape[1]), *rest)
 
-        def fresh_noise(step: Array) -> Array:
-            key = rng.stream(seed, "sample/fresh", step)
-            return rng.normal_rows(key, rows, (frames, *rest))
+        def noise(name: str, number: Array | int) -> Array:
+            key = rng.stream(seed, name, number)
+            drawn = rng.normal_rows(key, rows, shape)
+            return jax.lax.with_sharding_constraint(drawn, self.placed)
 
-        latents = sample(
-            classifier_free(
-                run.denoiser.bind(params),
-                unconditional(run.denoiser.num_classes),
-                guidance,
-            ),
-            method,
-            grid,
-            jax.lax.with_sharding_constraint(noise, placed),
-            process=run.process,
-            prediction=run.prediction,
-            conditioning=conditioning,
-            fresh_noise=fresh_noise,
+        denoise_fn = run.denoiser.bind(params)
+        if is_guided:
+            null = unconditional(run.denoiser.num_classes)
+            denoise_fn = classifier_free(denoise_fn, null, guidance)
+        estimate = make_estimate(denoise_fn, run.prediction, conditioning)
+        latents = table.run(
+            estimate, noise("sample", 0), partial(noise, "sample/fresh")
         )
         if given is not None:
             latents = jnp.concatenate([given, latents], axis=1)
         return run.show(latents)
-
-    return draw
 
 
 def generate(
@@ -78,12 +108,9 @@ def generate(
     text: Text | None = None,
     frames: Float[np.ndarray, "N K H W C"] | None = None,
     seed: int,
-    sampler: str,
-    steps: int,
     guidance: float,
-    shift: float,
-    t_max: float,
     batch_size: int,
+    **how: Any,
 ) -> Iterator[UInt8[np.ndarray, "B F Hp Wp 3"] | Float[np.ndarray, "B T H W C"]]:
     """Batches of what `run.show` gives, uint8 videos where there is a codec.
 
@@ -92,6 +119,7 @@ def generate(
     Video i draws its noise by i alone, so it does not depend on batch size or mesh.
     What the network has no part for is not told to it; without `text` a network that
     reads text sees none. frames: normalised clean latents that every clip begins with.
+    how: sampler, grid, steps, and what `grids.make_grid` takes, see `Draw`.
     """
     sharding.check_batch(mesh, "sample.batch_size", batch_size)
     if labels.size and not 0 <= labels.min() <= labels.max() <= len(run.classes):
@@ -100,22 +128,14 @@ def generate(
             f"{len(run.classes)} classes, 0 to {len(run.classes) - 1} "
             f"({len(run.classes)} is no class); choose among them"
         )
-    draw = make_sampler(
-        run,
-        mesh,
-        seed=seed,
-        sampler=sampler,
-        steps=steps,
-        guidance=guidance,
-        shift=shift,
-        t_max=t_max,
-    )
+    draw = Draw(run, mesh, **how)
     conditioning = told(run, labels, text, frames)
     for start in range(0, len(labels), batch_size):
         rows = np.arange(start, start + batch_size, dtype=np.int32)
         there = np.minimum(rows, len(labels) - 1)  # the last one fills the batch
         part = jax.tree.map(lambda leaf, there=there: leaf[there], conditioning)
-        yield np.asarray(draw(run.params, rows, part))[: len(labels) - start]
+        made = draw(seed, rows, part, guidance)
+        yield np.asarray(made)[: len(labels) - start]
 
 
 def told(

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, UInt8
 from dit_jax import codecs, config, files
 from dit_jax.checkpoints import Checkpoints
 from dit_jax.codecs.pixels import to_uint8
-from dit_jax.diffusion.processes import PROCESSES, Process
+from dit_jax.diffusion import processes
+from dit_jax.diffusion.processes import Process
 from dit_jax.errors import DataError, choose
 from dit_jax.inference.denoiser import Denoiser, build
 from dit_jax.parallel import sharding
@@ -86,7 +87,7 @@ def load(
         denoiser=denoiser,
         params=checkpoints.restore(step, weights, abstract),
         codec=_codec(workdir, dataset["codec"]),
-        process=choose(PROCESSES, settings.diffusion.process, "diffusion.process")(),
+        process=process_of(settings.diffusion),
         prediction=settings.diffusion.prediction,
         latent_shape=latent_shape,
         classes=dataset["classes"] if "label" in denoiser.reads else [],
@@ -94,6 +95,15 @@ def load(
         step=step,
         weights=weights,
         text_encoder=dataset.get("text_encoder"),
+    )
+
+
+def process_of(diffusion: config.ConfigDict) -> Process:
+    """The process of a `diffusion.*` section."""
+    return processes.build(
+        diffusion.process,
+        zero_terminal_snr=diffusion.zero_terminal_snr,
+        snr_shift=diffusion.snr_shift,
     )
 
 

@@ -15,11 +15,12 @@ from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.diffusion.predictions import PREDICTIONS
-from dit_jax.diffusion.processes import PROCESSES
+from dit_jax.diffusion.processes import Discrete
 from dit_jax.diffusion.times import DISTRIBUTIONS, TrainingTimes
 from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference.denoiser import Denoiser
+from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
 from dit_jax.parallel import sharding
@@ -243,14 +244,18 @@ def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Object
     distribution = choose(DISTRIBUTIONS, diffusion.times, "diffusion.times")
     for key in ("prediction", "loss"):
         choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
+    process = process_of(diffusion)
     return Objective(
-        process=choose(PROCESSES, diffusion.process, "diffusion.process")(),
+        process=process,
         prediction=diffusion.prediction,
         loss=diffusion.loss,
         times=TrainingTimes(
-            distribution=distribution(diffusion.times_mean, diffusion.times_std),
+            distribution=distribution(
+                diffusion.times_mean, diffusion.times_std, diffusion.times_mode
+            ),
             shift=diffusion.times_shift,
             stratified=diffusion.times_stratified,
+            num_steps=process.num_steps if isinstance(process, Discrete) else None,
         ),
         hears=denoiser.hears,
         num_classes=facts.num_classes,

@@ -17,14 +17,15 @@ from dit_jax.weights.design import Design
 from dit_jax.weights.mapping import Named
 from dit_jax.weights.systems import SYSTEMS
 
-# What the weights were trained for, as `config.diffusion` says it. DDPM's linear betas
-# are the variance-preserving process at 1000 steps.
-NOISE = {"process": "variance_preserving", "prediction": "eps", "loss": "eps"}
+# What the weights were trained for, as `config.diffusion` says it.
+NOISE = {"process": "ddpm_linear", "prediction": "eps", "loss": "eps"}
+STABLE = NOISE | {"process": "ddpm_scaled_linear"}  # Stable Diffusion's betas
 VELOCITY = {"process": "rectified_flow", "prediction": "velocity", "loss": "velocity"}
 UNIFORM = {"times": "uniform"}
-SCALED_LINEAR = (
-    "U-ViT's H models and its text models were trained with Stable Diffusion's noise "
-    "schedule, which no process here has yet: expect worse samples than published"
+SDE = NOISE | {"process": "variance_preserving"}
+HUGE = (
+    "U-ViT's H models were trained on Stable Diffusion's steps, the smaller ones on "
+    "the SDE: convert H with --config.diffusion.process=ddpm_scaled_linear"
 )
 # Values that say how to start or to compute, and not which function a model is.
 INDIFFERENT = {
@@ -61,15 +62,12 @@ CONVERSIONS: dict[str, Conversion] = {
     "latte": Conversion(
         arguments.latte, (*DIT_SIGNS, "temp_embed"), "latte", NOISE | UNIFORM
     ),
-    "uvit": Conversion(
-        arguments.uvit, UVIT_SIGNS, "uvit", NOISE | UNIFORM, caution=SCALED_LINEAR
-    ),
+    "uvit": Conversion(arguments.uvit, UVIT_SIGNS, "uvit", SDE | UNIFORM, caution=HUGE),
     "uvit_t2i": Conversion(
         arguments.uvit_t2i,
         (*UVIT_SIGNS, "context_embed.weight"),
         "uvit",
-        NOISE | UNIFORM,
-        caution=SCALED_LINEAR,
+        STABLE | UNIFORM,
     ),
 }
 

@@ -88,7 +88,7 @@ def test_v_of_vp_turns_data_into_noise_by_a_quarter():
     )
 
 
-@every_prediction
+@pytest.mark.parametrize("prediction", ["x0", "eps", "v", "velocity"])
 def test_x0_is_the_data_at_time_0(prediction: str):
     process, t = RectifiedFlow(), jnp.zeros(2)
     x0, eps = normal(0, 2, 4), normal(1, 2, 4)

@@ -9,6 +9,7 @@ from dit_jax import rng
 from dit_jax.diffusion.times import (
     DISTRIBUTIONS,
     LogitNormal,
+    Mode,
     TrainingTimes,
     Uniform,
     shift_time,
@@ -105,7 +106,7 @@ def test_logit_normal_quantiles_are_those_of_the_normal():
 @pytest.mark.parametrize("make", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
 def test_inverse_distribution_functions_rise(make):
     u = jnp.linspace(0, 1, 65)[:-1]
-    assert jnp.all(jnp.diff(make(0.4, 1.3).inverse_cdf(u)) > 0)
+    assert jnp.all(jnp.diff(make(0.4, 1.3, 0.8).inverse_cdf(u)) > 0)
 
 
 @pytest.mark.parametrize("distribution", [Uniform(), LogitNormal(0.0, 8.0)])
@@ -159,3 +160,27 @@ def test_times_that_touch_the_ends_are_refused(arguments, message):
 def test_a_logit_normal_that_is_none_is_refused(mean: float, std: float):
     with pytest.raises(ValueError, match="finite numbers and a std above 0"):
         LogitNormal(mean, std)
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0, 1.29, 1.75])
+def test_mode_favours_the_middle_by_its_scale(scale):
+    """The density at u is 1 / (dt / du); Esser et al., eq. 20."""
+    u = jnp.linspace(0, 1, 2001)
+    t = np.float64(Mode(scale).inverse_cdf(u))
+    assert (t[0], t[-1]) == pytest.approx((0, 1), abs=1e-6)
+    np.testing.assert_allclose(t + t[::-1], 1, atol=1e-6)  # both ends alike
+    middle = (np.abs(t - 0.5) < 0.25).mean()
+    assert np.sign(middle - 0.5 + 1e-3 * (scale == 0)) == np.sign(scale) or scale == 0
+
+
+def test_a_mode_whose_times_run_back_is_refused():
+    with pytest.raises(ValueError, match="run back"):
+        Mode(1.9)
+
+
+def test_times_of_a_discrete_process_are_its_steps_each_alike():
+    times = TrainingTimes(num_steps=10)
+    steps = np.float64(many(times)).ravel() * 9
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-5)
+    found = np.bincount(steps.round().astype(int), minlength=10) / len(steps)
+    np.testing.assert_allclose(found, 0.1, atol=0.01)

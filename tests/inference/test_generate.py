@@ -1,11 +1,15 @@
 """One seed gives one video, whatever the mesh and the batch; labels are heard."""
 
+import jax
 import numpy as np
 import pytest
 
 from dit_jax.codecs.pixels import to_uint8
 from dit_jax.errors import UserError
+from dit_jax.inference.generate import Draw, told
 from dit_jax.inference.run_folder import Run
+from dit_jax.parallel import mesh
+from tests.inference.conftest import OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +94,23 @@ def test_frames_that_nobody_reads_or_that_fill_the_clip_are_refused(
         videos(run, LABELS, frames=given(run))
     with pytest.raises(UserError, match="fewer frames than a clip has"):
         videos(continuing, LABELS, frames=given(continuing, count=2))
+
+
+def test_seeds_labels_and_guidance_of_one_shape_share_a_program(run):
+    alone = mesh.build(jax.devices()[:1], data=-1, fsdp=1, context=1, tensor=1)
+    draw = Draw(run, alone, sampler="dpmpp_2m", **OPTIONS)
+    rows = np.arange(2, dtype=np.int32)
+    made = [
+        np.asarray(draw(seed, rows, told(run, np.array(labels)), guidance))
+        for seed, labels, guidance in (
+            (0, [0, 1], 2.0),
+            (1, [0, 1], 2.0),
+            (0, [2, 1], 2.0),
+            (0, [0, 1], 5.0),
+        )
+    ]
+    assert draw.compiled._cache_size() == 1
+    assert all(np.any(video != made[0]) for video in made[1:])
+    draw(0, rows, told(run, np.array([0, 1])), 1.0)  # half the work: another program
+    draw(1, rows, told(run, np.array([0, 2])), 1.0)
+    assert draw.compiled._cache_size() == 2

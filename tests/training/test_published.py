@@ -8,8 +8,9 @@ import pytest
 from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit
 from dit_jax.data.sources.clips import ClipSettings
-from dit_jax.diffusion.processes import PROCESSES
-from dit_jax.diffusion.samplers import require_sampleable, time_grid
+from dit_jax.diffusion.grids import make_grid
+from dit_jax.diffusion.samplers import choose_sampler, require_sampleable
+from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from tests.training.conftest import ROOT
 from tests.training.test_configs import CONFIGS, SHAPE, SHRUNK, load
@@ -47,7 +48,12 @@ OPTIMIZERS = {
     "latte_ffs.py": (1e-4, 0.9, 0.999, 0, 0, 40, 1_000_000, 0.1, 20_000),
 }
 PODS = ("joint_xl_256px", "joint_3b_480p", "joint_14b_720p")
-EPS = ("variance_preserving", "eps", "eps", "uniform")
+PROCESSES = {
+    "sit_imagenet256.py": ("rectified_flow", "velocity"),
+    "uvit_imagenet256.py": ("variance_preserving", "eps"),
+    "uvit_imagenet256.py:h/2": ("ddpm_scaled_linear", "eps"),
+}
+DDPM = ("ddpm_linear", "eps")  # of all others
 
 
 def test_every_config_of_a_publication_is_in_the_table():
@@ -81,9 +87,8 @@ def test_a_config_has_the_published_optimizer(spec):
 @pytest.mark.parametrize("spec", MODELS)
 def test_a_config_has_the_published_process(spec):
     found = load(spec).diffusion
-    straight = ("rectified_flow", "velocity", "velocity", "uniform")
-    wanted = straight if spec.startswith("sit") else EPS
-    assert (found.process, found.prediction, found.loss, found.times) == wanted
+    assert (found.process, found.prediction) == PROCESSES.get(spec, DDPM)
+    assert (found.loss, found.times) == (found.prediction, "uniform")
     assert (found.times_shift, found.times_stratified) == (1.0, False)
 
 
@@ -115,9 +120,16 @@ def test_prepare_accepts_the_settings_of_a_config(name):
 def test_a_config_can_be_sampled_with_its_own_settings(name):
     config = load(f"{name}.py")
     sample = config.sample
-    grid = time_grid(sample.steps, sample.shift, sample.t_max)
-    process = PROCESSES[config.diffusion.process]()
-    require_sampleable(process, config.diffusion.prediction, grid)
+    grid = make_grid(
+        sample.grid,
+        process_of(config.diffusion),
+        sample.steps,
+        shift=sample.shift,
+        t_max=sample.t_max,
+        t_min=sample.t_min,
+    )
+    table = choose_sampler(sample.sampler)(grid)
+    require_sampleable(config.diffusion.prediction, table)
 
 
 def test_the_half_of_the_output_that_is_a_learned_variance_does_not_move(make_training):

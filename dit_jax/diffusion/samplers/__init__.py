@@ -7,10 +7,18 @@ and what is believed of (x0, eps) there. Notation: `dit_jax.diffusion.processes`
 from collections.abc import Callable
 from functools import partial
 
+from dit_jax.diffusion import options
 from dit_jax.diffusion.points import Grid
 from dit_jax.diffusion.samplers.dpm_solver import dpm_solver
 from dit_jax.diffusion.samplers.one_step import ancestral, ddim, ddpm, euler, renoised
-from dit_jax.diffusion.samplers.steps import Steps
+from dit_jax.diffusion.samplers.sampling import (
+    Bound,
+    clipped,
+    make_estimate,
+    require_sampleable,
+    sample,
+)
+from dit_jax.diffusion.samplers.steps import Noise, Steps
 from dit_jax.diffusion.samplers.transport import (
     ode_euler,
     ode_heun,
@@ -23,13 +31,24 @@ from dit_jax.diffusion.samplers.unipc import unipc
 
 Sampler = Callable[[Grid], Steps]
 
+__all__ = [
+    "SAMPLERS",
+    "Bound",
+    "Noise",
+    "Sampler",
+    "Steps",
+    "choose_sampler",
+    "clipped",
+    "make_estimate",
+    "require_sampleable",
+    "sample",
+]
+
 SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
     "ddim": ddim,
     "ancestral": ancestral,
     "ddpm": ddpm,
-    "ddpm_large": partial(ddpm, variance="fixed_large"),
-    "ddpm_learned": partial(ddpm, variance="learned_range"),
     "renoised": renoised,
     "heun": heun,
     "edm": edm,
@@ -38,8 +57,8 @@ SAMPLERS: dict[str, Sampler] = {
     "dpm_3m": partial(dpm_solver, order=3, believes="eps"),
     "dpmpp_2m": dpm_solver,
     "dpmpp_3m": partial(dpm_solver, order=3),
+    "sde_dpm_2m": partial(dpm_solver, believes="eps", sde=True),
     "sde_dpmpp_2m": partial(dpm_solver, sde=True),
-    "unipc_bh1": partial(unipc, variant="bh1"),
     "unipc": unipc,
     "unipc_3": partial(unipc, order=3),
     "ode_euler": ode_euler,
@@ -48,3 +67,8 @@ SAMPLERS: dict[str, Sampler] = {
     "sde_euler": sde_euler,
     "sde_heun": sde_heun,
 }
+
+
+def choose_sampler(text: str) -> Sampler:
+    """A row of `SAMPLERS` with its options, such as `ddim:eta=0.5`."""
+    return options.read(SAMPLERS, text, "sample.sampler")

@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, PyTree
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
-from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Path, Steps
+from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Steps
 from dit_jax.diffusion.streams import Streams, split_variance
 from dit_jax.errors import choose
 from dit_jax.types import Conditioning, DenoiseFn
@@ -43,7 +42,7 @@ def sample(
     noise: Noise | None = None,
     bound: Bound | None = None,
     keep: bool = False,
-) -> Path:
+) -> PyTree[Float[Array, "..."]]:
     """Takes `start`, unit normal noise at the grid's first call, to the grid's end.
 
     prediction: what the denoiser puts out; channels beyond those of `start` are its
@@ -61,9 +60,9 @@ def sample(
 def require_sampleable(prediction: str, steps: Steps) -> None:
     """ValueError if what a table asks for cannot be had at one of its calls."""
     row = choose(PREDICTIONS, prediction, "diffusion.prediction")
-    points = Points(*(jnp.asarray(column, jnp.float32) for column in steps.calls))
-    nothing = jnp.zeros_like(points.t)
     with jax.ensure_compile_time_eval():
+        points = Points(*(jnp.asarray(column, jnp.float32) for column in steps.calls))
+        nothing = jnp.zeros_like(points.t)
         if steps.of_x0.size:
             row.to_x0(nothing, nothing, coefficients(points))
         if steps.of_eps.size:

@@ -13,7 +13,7 @@ from a grid, in float64.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,14 +43,15 @@ Noise = Callable[[Array], Streams]
 
 Column = Float[np.ndarray, " _"]
 
-Path: TypeAlias = PyTree[Float[Array, "..."]]
-"""Streams, or the states on their way with a leading dim of calls."""
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The table of a method on a grid of S calls; see `make`."""
+    """The table of a method on a grid of S calls; see `make`.
+
+    draws: whether any row takes fresh noise. A table may be traced: one program then
+    runs every method that looks back as far and has as many calls.
+    """
 
     calls: Points
     of_x: Column | Array
@@ -59,18 +60,14 @@ class Steps:
     of_noise: Column | Array
     before: Column | Array
     variances: Float[np.ndarray, "S 2"] | Array | None
+    draws: bool = dataclasses.field(metadata={"static": True})
 
     def __len__(self) -> int:
         return len(self.of_x)
 
-    @property
-    def draws(self) -> bool:
-        """Whether any row takes fresh noise."""
-        return bool(np.any(self.of_noise) or np.any(self.before))
-
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> Path:
+    ) -> PyTree[Float[Array, "..."]]:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states after every row, stacked, and not the last alone.
@@ -124,7 +121,9 @@ def make(
     ones = np.ones(len(calls.t))
 
     def columns(values: Sequence[Column | float]) -> Float[np.ndarray, "S J"]:
-        return np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
+        return (
+            np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
+        )
 
     table = Steps(
         calls=calls,
@@ -134,6 +133,7 @@ def make(
         of_noise=of_noise * ones,
         before=before * ones,
         variances=variances,
+        draws=bool(np.any(of_noise) or np.any(before)),
     )
     numbers = [table.of_x, table.of_x0, table.of_eps, table.of_noise, table.before]
     is_finite = np.all(np.isfinite(np.column_stack(numbers)), axis=1)
@@ -157,7 +157,9 @@ def followed(first: Steps, second: Steps) -> Steps:
             a, b = (np.pad(t, ((0, 0), (0, depth - t.shape[1]))) for t in (a, b))
         return np.concatenate([a, b])
 
-    return jax.tree.map(joined, first, second)
+    draws = first.draws or second.draws
+    both = (dataclasses.replace(table, draws=draws) for table in (first, second))
+    return jax.tree.map(joined, *both)
 
 
 def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:

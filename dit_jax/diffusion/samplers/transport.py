@@ -89,7 +89,9 @@ def _euler(grid: Grid, w: Column, noise: Column | float = 0.0) -> Steps:
 
 
 def _slope(points: Points, w: Column | float = 0.0) -> Slope:
-    with np.errstate(divide="ignore", invalid="ignore"):  # `make` names what is infinite
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # `make` names what is infinite
         drift = np.where(w == 0, 0, w / points.sigma)
     return points.alpha_rate, points.sigma_rate + drift
 
