@@ -1,10 +1,13 @@
 """Every sampler of the table, with a denoiser that makes no mistake."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dit_jax.diffusion import samplers
 from dit_jax.diffusion.grids import make_grid
 from dit_jax.diffusion.points import Grid, of_process
 from dit_jax.diffusion.processes import PROCESSES
@@ -116,6 +119,23 @@ def test_the_error_falls_with_the_order_of_the_method(name, order, process):
     found = order_of_convergence(SAMPLERS[name], PROCESSES[process]())
     assert found > order - 0.3
     assert found < order + 0.3 or (name, process) in LUCKY
+
+
+def test_the_documented_sampler_is_of_second_order(monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "diffusion.md"
+    code = page.read_text().split("```python")[1].split("```")[0]
+    assert len(code.strip().splitlines()) < 30
+    added = dict(SAMPLERS)
+    monkeypatch.setattr(samplers, "SAMPLERS", added)
+    exec(code, {})
+    process = PROCESSES["variance_preserving"]()
+    order = order_of_convergence(added["adams_bashforth"], process)
+    assert order == pytest.approx(2, abs=0.3)
+
+
+def test_every_sampler_is_in_the_documented_table():
+    page = (Path(__file__).parents[3] / "docs" / "diffusion.md").read_text()
+    assert [name for name in SAMPLERS if f"`{name}`" not in page] == []
 
 
 def test_every_sampler_without_noise_has_an_order():
