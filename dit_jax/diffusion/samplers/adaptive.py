@@ -13,7 +13,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from dit_jax.diffusion.points import Grid, Points, joined, of_process
 from dit_jax.diffusion.processes import Process
@@ -48,7 +48,7 @@ class Adaptive:
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> Streams:
+    ) -> PyTree[Float[Array, "..."]]:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states at the grid's ends, stacked, by the solver's interpolation.

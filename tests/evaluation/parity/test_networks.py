@@ -11,7 +11,9 @@ from dit_jax.evaluation.parity import golden, networks
 GOLDEN = Path(__file__).parents[2] / "golden"
 SYSTEMS = ("dit", "sit", "vdt", "latte", "uvit", "unidiffuser")
 FILES = sorted(
-    path for path in GOLDEN.glob("*.safetensors") if path.stem.split("_")[0] in SYSTEMS
+    path
+    for path in GOLDEN.glob("*.safetensors")
+    if path.stem.split("_")[0] in SYSTEMS and golden.read(path).params
 )
 
 
