@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dit_jax.diffusion.points import Grid, Points, joined, of_process
+from dit_jax.diffusion.points import Grid, Points, Row, joined, of_process
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers.steps import Estimate, Noise
 from dit_jax.diffusion.streams import Streams
@@ -27,24 +27,30 @@ SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
 }
 
 
+def _static() -> Any:
+    return dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
-    """Runs as `Steps` does, by an error-controlled solver."""
+    """Runs as `Steps` do, by an error-controlled solver.
 
-    process: Process
-    grid: Grid
-    solver: diffrax.AbstractSolver
-    controller: diffrax.AbstractStepSizeController
-    max_steps: int
+    calls: the ends of the way; where it asks between them, the solver decides. shown:
+    the times of the states that are kept.
+    """
+
+    calls: Points
+    shown: Row | Array
+    process: Process = _static()
+    method: str = _static()
+    rtol: float = _static()
+    atol: float = _static()
+    max_steps: int = _static()
 
     draws: ClassVar[bool] = False
     asks_x0: ClassVar[bool] = True
     asks_eps: ClassVar[bool] = True
-
-    @property
-    def calls(self) -> Points:
-        """The ends of the way; where between them it is asked, the solver decides."""
-        return _ends(self.grid)
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
@@ -55,7 +61,8 @@ class Adaptive:
         Where `max_steps` were too few, or a state is not finite, the result is nan.
         """
         dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(x)), jnp.float32)
-        first, *shown = jnp.asarray([self.grid.calls.t[0], *self.grid.ends.t], dtype)
+        first, last = jnp.asarray(self.calls.t, dtype)
+        shown = jnp.asarray(self.shown, dtype)
 
         def slope(t: Any, x: Streams, _: Any) -> Streams:
             point = _at(self.process, t)
@@ -68,13 +75,13 @@ class Adaptive:
 
         solved = diffrax.diffeqsolve(
             diffrax.ODETerm(slope),
-            self.solver,
+            SOLVERS[self.method](),
             t0=first,
-            t1=shown[-1],
+            t1=last,
             dt0=None,
             y0=jax.tree.map(lambda leaf: leaf.astype(dtype), x),
-            saveat=diffrax.SaveAt(ts=jnp.stack(shown if keep else shown[-1:])),
-            stepsize_controller=self.controller,
+            saveat=diffrax.SaveAt(ts=shown if keep else shown[-1:]),
+            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
             max_steps=self.max_steps,
             throw=False,  # raising would need a callback to the host
         )
@@ -98,19 +105,15 @@ def adaptive(
     row depends on its batch within the tolerances. SiT's defaults. UserError where the
     grid is not of the process, or the ODE infinitely steep at an end of it.
     """
-    solver = choose(SOLVERS, method, "the adaptive method")()
+    choose(SOLVERS, method, "the adaptive method")
     if not (rtol > 0 and atol > 0 and max_steps > 0):
         raise UserError(
             f"the tolerances are rtol {rtol} and atol {atol} and max_steps is "
             f"{max_steps}; all must be above 0"
         )
-    _require_of(process, _ends(grid))
-    controller = diffrax.PIDController(rtol=rtol, atol=atol)
-    return Adaptive(process, grid, solver, controller, max_steps)
-
-
-def _ends(grid: Grid) -> Points:
-    return joined(grid.calls.rows(slice(1)), grid.ends.rows(slice(-1, None)))
+    ends = joined(grid.calls.rows(slice(1)), grid.ends.rows(slice(-1, None)))
+    _require_of(process, ends)
+    return Adaptive(ends, grid.ends.t, process, method, rtol, atol, max_steps)
 
 
 def _at(process: Process, t: Float[Array, ""]) -> Points:

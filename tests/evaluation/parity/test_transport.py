@@ -75,7 +75,11 @@ def test_another_value_of_an_option_does_not_pass(name, options):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        (ODE, {"path": "Cosine"}, "path is 'Cosine'; covered are 'Linear', 'GVP', 'VP'"),
+        (
+            ODE,
+            {"path": "Cosine"},
+            "path is 'Cosine'; covered are 'Linear', 'GVP', 'VP'",
+        ),
         (ODE, {"path": None}, "path is None"),
         (ODE, {"prediction": "v"}, "prediction is 'v'"),
         (ODE, {"method": "rk4"}, "method is 'rk4'"),
@@ -134,7 +138,7 @@ def test_noise_of_another_number_of_steps_is_named():
 
 
 def test_the_margins_are_those_of_the_reference():
-    """`check_interval` and `create_transport`: (train, ODE, SDE, SDE with a last step)."""
+    """Of training, of the ODE, of an SDE and of one with a last step."""
 
     def margins(path, prediction, **eps):
         options = {"train_eps": None, "sample_eps": None} | eps
