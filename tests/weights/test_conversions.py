@@ -25,6 +25,7 @@ FILES = [
     path
     for path in sorted(GOLDEN.glob("*.safetensors"))
     if path.stem.partition("_")[0] in {name.partition("_")[0] for name in SYSTEMS}
+    and golden.read(path).params
 ]
 
 

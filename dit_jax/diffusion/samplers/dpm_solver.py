@@ -131,8 +131,8 @@ def _of_eps(grid: Grid, sde: bool, rule: str, order: int) -> Weights:
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     if sde and sigma[-1] == 0:
         raise UserError(
-            "the SDE form of DPM-Solver in eps ends with noise where the data should be "
-            "clean; end above 0 (sample.t_min), or choose the ++ form"
+            "the SDE form of DPM-Solver in eps leaves noise where data should be clean; "
+            "end above 0 (sample.t_min), or choose the ++ form"
         )
     h, _, _ = _lengths(grid)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
-from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Steps
+from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Way
 from dit_jax.diffusion.streams import Streams, split_variance
 from dit_jax.errors import choose
 from dit_jax.types import Conditioning, DenoiseFn
@@ -33,7 +33,7 @@ def clipped(limit: float = 1.0) -> Bound:
 
 def sample(
     denoise_fn: DenoiseFn,
-    sampler: Callable[[Grid], Steps],
+    sampler: Callable[[Grid], Way],
     grid: Grid,
     start: Streams,
     *,
@@ -51,21 +51,21 @@ def sample(
     UserError where the prediction says nothing at a call of the grid, as eps says
     nothing about x0 where alpha is 0.
     """
-    steps = sampler(grid)
-    require_sampleable(prediction, steps)
+    way = sampler(grid)
+    require_sampleable(prediction, way)
     estimate = make_estimate(denoise_fn, prediction, conditioning, bound)
-    return steps.run(estimate, start, noise, keep=keep)
+    return way.run(estimate, start, noise, keep=keep)
 
 
-def require_sampleable(prediction: str, steps: Steps) -> None:
-    """ValueError if what a table asks for cannot be had at one of its calls."""
+def require_sampleable(prediction: str, way: Way) -> None:
+    """ValueError if what a sampler asks for cannot be had at one of its calls."""
     row = choose(PREDICTIONS, prediction, "diffusion.prediction")
     with jax.ensure_compile_time_eval():
-        points = Points(*(jnp.asarray(column, jnp.float32) for column in steps.calls))
+        points = Points(*(jnp.asarray(column, jnp.float32) for column in way.calls))
         nothing = jnp.zeros_like(points.t)
-        if steps.of_x0.size:
+        if way.asks_x0:
             row.to_x0(nothing, nothing, coefficients(points))
-        if steps.of_eps.size:
+        if way.asks_eps:
             row.to_eps(nothing, nothing, coefficients(points))
 
 

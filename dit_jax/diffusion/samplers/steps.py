@@ -13,7 +13,7 @@ from a grid, in float64.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,32 @@ Noise = Callable[[Array], Streams]
 Column = Float[np.ndarray, " _"]
 
 
+@runtime_checkable
+class Way(Protocol):
+    """What a sampler makes of a grid: `Steps`, or what else runs as they do."""
+
+    @property
+    def calls(self) -> Points:
+        """Where the denoiser is asked, at least."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether it takes fresh noise."""
+
+    @property
+    def asks_x0(self) -> bool:
+        """Whether it looks at x0."""
+
+    @property
+    def asks_eps(self) -> bool:
+        """Whether it looks at eps."""
+
+    def run(
+        self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
+    ) -> PyTree[Float[Array, "..."]]:
+        """From `x` at the first call to the end of the grid; see `Steps.run`."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
@@ -64,6 +90,16 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self.of_x)
+
+    @property
+    def asks_x0(self) -> bool:
+        """Whether any row looks at x0."""
+        return bool(self.of_x0.size)
+
+    @property
+    def asks_eps(self) -> bool:
+        """Whether any row looks at eps."""
+        return bool(self.of_eps.size)
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False

@@ -3,7 +3,7 @@
     dx = velocity dt                                      the probability-flow ODE
     dx = (velocity + w eps / sigma) dt + sqrt(2 w |dt|) z   the same laws, with noise
 
-for any w(t) >= 0, dt < 0 towards data. SiT, Ma et al. 2024, arXiv:2401.08740, section 2.
+for any w(t) >= 0, dt < 0 towards data. Ma et al. 2024, arXiv:2401.08740, section 2.
 The velocity is alpha' x0 + sigma' eps, so rates must be finite at every call.
 """
 
@@ -22,7 +22,7 @@ Slope = tuple[Column, Column]
 
 def ode_euler(grid: Grid) -> Steps:
     """First order, one call a step."""
-    return _euler(grid, np.zeros(len(grid)))
+    return _euler(grid)
 
 
 def ode_heun(grid: Grid) -> Steps:
@@ -47,8 +47,11 @@ def sde_euler(
 ) -> Steps:
     """Euler-Maruyama, one call a step; the last step is one of `LAST_STEPS`."""
     noisy, end = _split(grid, last)
-    w = _diffusion(noisy.calls, diffusion, norm)
-    steps = _euler(noisy, w, np.sqrt(2 * w * (noisy.calls.t - noisy.ends.t)))
+    steps = _euler(
+        noisy,
+        _drift(noisy.calls, diffusion, norm),
+        _noise(noisy, diffusion, norm),
+    )
     return followed(steps, _last(end, diffusion, norm, last))
 
 
@@ -57,12 +60,11 @@ def sde_heun(
 ) -> Steps:
     """Noise first, then the trapezoid of the drift, two calls a step; SiT's Heun."""
     noisy, end = _split(grid, last)
-    w = _diffusion(noisy.calls, diffusion, norm)
     steps = _trapezoids(
         noisy,
-        _slope(noisy.calls, w),
-        _slope(noisy.ends, _diffusion(noisy.ends, diffusion, norm)),
-        before=np.sqrt(2 * w * (noisy.calls.t - noisy.ends.t)),
+        _slope(noisy.calls, _drift(noisy.calls, diffusion, norm)),
+        _slope(noisy.ends, _drift(noisy.ends, diffusion, norm)),
+        before=_noise(noisy, diffusion, norm),
     )
     return followed(steps, _last(end, diffusion, norm, last))
 
@@ -71,14 +73,31 @@ def _diffusion(points: Points, name: str, norm: float) -> Column:
     return choose(DIFFUSIONS, name, "the diffusion")(points, norm)
 
 
+def _drift(points: Points, diffusion: str, norm: float) -> Column:
+    """w / sigma; where sigma is 0, its limit if w falls with sigma."""
+    near = points._replace(sigma=np.maximum(points.sigma, np.finfo(np.float64).tiny))
+    has_no_limit = (points.sigma == 0) & (_diffusion(points, diffusion, norm) != 0)
+    with np.errstate(over="ignore"):
+        drift = _diffusion(near, diffusion, norm) / near.sigma
+    return np.where(has_no_limit, np.inf, drift)
+
+
+def _noise(grid: Grid, diffusion: str, norm: float) -> Column:
+    w = _diffusion(grid.calls, diffusion, norm)
+    with np.errstate(invalid="ignore"):  # `make` names what is not finite
+        return np.sqrt(2 * w * (grid.calls.t - grid.ends.t))
+
+
 def _last(grid: Grid, diffusion: str, norm: float, last: str) -> Steps:
     step = choose(LAST_STEPS, last, "the last step")
-    return step(grid, _diffusion(grid.calls, diffusion, norm))
+    return step(grid, _drift(grid.calls, diffusion, norm))
 
 
-def _euler(grid: Grid, w: Column, noise: Column | float = 0.0) -> Steps:
+def _euler(
+    grid: Grid, drift: Column | float = 0.0, noise: Column | float = 0.0
+) -> Steps:
     dt = grid.ends.t - grid.calls.t
-    of_x0, of_eps = _slope(grid.calls, w)
+    of_x0, of_eps = _slope(grid.calls, drift)
     return make(
         grid.calls,
         of_x=1.0,
@@ -88,11 +107,7 @@ def _euler(grid: Grid, w: Column, noise: Column | float = 0.0) -> Steps:
     )
 
 
-def _slope(points: Points, w: Column | float = 0.0) -> Slope:
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # `make` names what is infinite
-        drift = np.where(w == 0, 0, w / points.sigma)
+def _slope(points: Points, drift: Column | float = 0.0) -> Slope:
     return points.alpha_rate, points.sigma_rate + drift
 
 
@@ -136,9 +151,9 @@ DIFFUSIONS: dict[str, Diffusion] = {
 }
 
 LAST_STEPS: dict[str, Callable[[Grid, Column], Steps]] = {
-    "mean": lambda grid, w: _euler(grid, w),
-    "euler": lambda grid, w: _euler(grid, 0 * w),
-    "tweedie": lambda grid, w: make(grid.calls, of_x0=[1.0]),
-    "none": lambda grid, w: make(grid.calls),
+    "mean": lambda grid, drift: _euler(grid, drift),
+    "euler": lambda grid, drift: _euler(grid),
+    "tweedie": lambda grid, drift: make(grid.calls, of_x0=[1.0]),
+    "none": lambda grid, drift: make(grid.calls),
 }
 """How an SDE sampler leaves its last point, where fresh noise would stay."""

@@ -27,6 +27,8 @@ GRADIENT_ATOL = 1e-4  # of the gradient's largest value
 TRAJECTORIES = ("samples", "pred_xstart", "model_out")
 ATOLS = {"prior_bpd": 1e-6}  # of outputs near 0
 TABLE_ATOL = 1e-9  # of tables made from nothing, in float64
+ROUNDING = "rounding/"  # before the name of an output, see `Runner`
+ROUNDING_RTOL = 1e-3  # of the largest value: what moves more in float32 is no result
 ADAPTIVE, ADAPTIVE_ATOL = ("dopri5",), 2e-3  # methods that choose their own steps
 
 
@@ -75,7 +77,11 @@ class Uncovered(ValueError):
 Outputs = dict[str, np.ndarray]
 
 Runner = Callable[[Case], Outputs]
-"""Our outputs for a case, under the case's names."""
+"""Our outputs for a case, under the case's names.
+
+For a case that does not say how far float32 stands from float64 it may tell what it
+finds of ours, under `ROUNDING` and the output's name.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +149,8 @@ def _difference(case: Case, name: str, found: Arrays) -> Difference:
         raise DataError(f"out/{name} is {theirs.shape}, ours is {ours.shape}")
     off = np.abs(ours.astype(np.float64) - theirs)
     size = np.abs(theirs)
-    allowed = np.broadcast_to(_allowed(case, name, size), off.shape)
+    ours_rounds = float(found.get(ROUNDING + name, 0.0))
+    allowed = np.broadcast_to(_allowed(case, name, size, ours_rounds), off.shape)
     return Difference(
         name=name,
         absolute=float(off.max()),
@@ -153,7 +160,9 @@ def _difference(case: Case, name: str, found: Arrays) -> Difference:
     )
 
 
-def _allowed(case: Case, name: str, size: np.ndarray) -> np.ndarray | float:
+def _allowed(
+    case: Case, name: str, size: np.ndarray, ours_rounds: float
+) -> np.ndarray | float:
     """The absolute error that values of this size may have."""
     if name.startswith("grad"):
         return GRADIENT_ATOL * size.max()
@@ -161,7 +170,9 @@ def _allowed(case: Case, name: str, size: np.ndarray) -> np.ndarray | float:
         return ADAPTIVE_ATOL
     if not case.params and not case.inputs:
         return TABLE_ATOL + RTOL * size
+    most = min(ROUNDINGS * ours_rounds, ROUNDING_RTOL * float(size.max()))
+    if name in case.rounding:
+        most = ROUNDINGS * case.rounding[name]["fp32_minus_fp64_max_abs"]
     if name in TRAJECTORIES:  # a stand-in is no denoiser, and states may grow
         size = size.max()
-    rounding = case.rounding.get(name, {}).get("fp32_minus_fp64_max_abs", 0.0)
-    return max(ATOLS.get(name, ATOL), ROUNDINGS * rounding) + RTOL * size
+    return max(ATOLS.get(name, ATOL), most) + RTOL * size

@@ -16,7 +16,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from dit_jax import models
-from dit_jax.evaluation.parity.golden import Case, Outputs, Runner
+from dit_jax.diffusion.guidance import classifier_free
+from dit_jax.evaluation.parity.golden import Case, Outputs, Runner, Uncovered
 from dit_jax.types import Conditioning
 from dit_jax.weights import mapping, tables
 from dit_jax.weights.design import Design
@@ -133,15 +134,30 @@ def guided(case: Case) -> Outputs:
     The second half of y is null; `plain` is the same forward pass without guidance.
     """
     network, x = Network(case), case.inputs["x"]
-    half = x[: len(x) // 2]
-    twice = np.concatenate([half, half])
-    plain = _runs(case, network, twice, _told(case, len(x)))
-    axis = x.ndim - 3
-    assert network.convention.guided is not None, "the runner is chosen by it"
-    some, rest = jnp.split(plain, [network.convention.guided], axis=axis)
-    cond, uncond = jnp.split(some, 2)
-    mixed = uncond + case.config["cfg_scale"] * (cond - uncond)
-    out = jnp.concatenate([jnp.concatenate([mixed, mixed]), rest], axis=axis)
+    t, told = case.inputs["t"], _told(case, len(x))
+    count, channels = len(x) // 2, network.convention.guided
+    if not np.array_equal(t[:count], t[count:]):
+        raise Uncovered(f"guidance at t = {t[:count]} and {t[count:]}, not at one time")
+    twice = np.concatenate([x[:count], x[:count]])
+    plain = _runs(case, network, twice, told)
+    cond, null = (
+        jax.tree.map(lambda leaf, rows=rows: leaf[rows], told)
+        for rows in (slice(count), slice(count, None))
+    )
+
+    def denoise(x: Array, t: Array, told: Conditioning) -> Array:
+        return network.convention.output(
+            network(network.params, x, t, told), x.shape[-1]
+        )
+
+    denoise_fn = classifier_free(
+        denoise, lambda _: null, case.config["cfg_scale"], channels=channels
+    )
+    latents = rearrange(jnp.asarray(x[:count]), _layout(x))
+    mixed = denoise_fn(latents, jnp.asarray(t[:count], jnp.float32), cond)
+    rest = rearrange(plain, _layout(x))[count:, ..., channels:]
+    both = [mixed, jnp.concatenate([mixed[..., :channels], rest], axis=-1)]
+    out = rearrange(jnp.concatenate(both), _back(_layout(x)))
     return {"out": np.asarray(out), "plain": np.asarray(plain)}
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from dit_jax.evaluation.parity import gaussian_diffusion, networks, vdt
+from dit_jax.evaluation.parity import gaussian_diffusion, networks, transport, vdt
 from dit_jax.evaluation.parity.golden import Case, Runner
 
 FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (
     networks.runner,
     gaussian_diffusion.runner,
     vdt.runner,
+    transport.runner,
 )
 
 

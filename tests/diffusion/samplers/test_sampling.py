@@ -230,7 +230,7 @@ def test_sampling_eps_from_where_no_data_is_left_is_refused(jit):
         ("sde_euler:diffusion=sigmma", "did you mean 'sigma'"),
         ("midpoint", "even number of steps"),
         ("edm", "no step from t = 1"),
-        ("sde_dpm_2m", "ends with noise"),
+        ("sde_dpm_2m", "leaves noise"),
     ],
 )
 def test_a_sampler_that_cannot_be_is_one_sentence(name, message):
