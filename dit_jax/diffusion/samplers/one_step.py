@@ -23,15 +23,13 @@ def euler(grid: Grid) -> Steps:
     return make(grid.calls, of_x0=[grid.ends.alpha], of_eps=[grid.ends.sigma])
 
 
-def ddim(grid: Grid, eta: float = 0.0) -> Steps:
+def ddim(grid: Grid, eta: float | Column = 0.0) -> Steps:
     """A share eta of the posterior's noise is drawn anew: 0 is Euler, 1 is ancestral
-    sampling. Song et al. 2020, arXiv:2010.02502, eq. 12 and 16.
+    sampling. Song et al. 2020, arXiv:2010.02502, eq. 12 and 16. It may be one a step.
     """
     fresh = eta * np.sqrt(posterior_variance(grid))
     kept = np.sqrt(np.maximum(grid.ends.sigma**2 - fresh**2, 0))
-    return make(
-        grid.calls, of_x0=[grid.ends.alpha], of_eps=[kept], of_noise=fresh
-    )
+    return make(grid.calls, of_x0=[grid.ends.alpha], of_eps=[kept], of_noise=fresh)
 
 
 def ancestral(grid: Grid) -> Steps:
@@ -47,20 +45,24 @@ def renoised(grid: Grid) -> Steps:
     return make(grid.calls, of_x0=[grid.ends.alpha], of_noise=grid.ends.sigma)
 
 
-def ddpm(grid: Grid, variance: str = "fixed_small") -> Steps:
+def ddpm(
+    grid: Grid, variance: str = "fixed_small", *, noisy_end: bool = False
+) -> Steps:
     """Ho et al. 2020, arXiv:2006.11239, eq. 7: the posterior's mean from x and x0, and
     noise of a variance of `VARIANCES`. For variance-preserving processes.
 
     The mean is the same as `ancestral`'s where x0 and eps fit together, which a
-    clipped x0 does not.
+    clipped x0 does not. noisy_end: whether a step to clean data draws noise as well.
     """
     kept, whole = _kept(grid), grid.calls.sigma**2
     fixed, variances = choose(VARIANCES, variance, "the variance")(grid)
+    # algorithm 2 draws nothing in its last step
+    is_noisy = (grid.ends.sigma > 0) | noisy_end
     return make(
         grid.calls,
         of_x=kept * grid.ends.sigma**2 / whole,
         of_x0=[grid.ends.alpha * forward_variance(grid) / whole],
-        of_noise=fixed,
+        of_noise=np.where(is_noisy, fixed, 0.0),
         variances=variances,
     )
 
@@ -87,27 +89,28 @@ def log_bounds(grid: Grid) -> np.ndarray:
     step before it, as the reference does.
     """
     small = posterior_variance(grid)
-    small = np.where((small == 0) & (np.arange(len(small)) > 0), np.roll(small, 1), small)
+    small = np.where(
+        (small == 0) & (np.arange(len(small)) > 0), np.roll(small, 1), small
+    )
     return np.log(np.maximum(np.stack([small, forward_variance(grid)], 1), 1e-20))
 
 
 Chosen = tuple[Column, np.ndarray | None]
 
 
-def _fixed(power: Column, grid: Grid) -> Chosen:
-    # the last step draws nothing
-    return np.where(grid.ends.sigma > 0, np.sqrt(power), 0.0), None
+def _fixed(power: Column) -> Chosen:
+    return np.sqrt(power), None
 
 
-def _between(bounds: np.ndarray, grid: Grid) -> Chosen:
-    return np.where(grid.ends.sigma > 0, 1.0, 0.0), bounds
+def _between(bounds: np.ndarray) -> Chosen:
+    return np.ones(len(bounds)), bounds
 
 
 VARIANCES: dict[str, Callable[[Grid], Chosen]] = {
-    "fixed_small": lambda grid: _fixed(posterior_variance(grid), grid),
-    "fixed_large": lambda grid: _fixed(forward_variance(grid), grid),
+    "fixed_small": lambda grid: _fixed(posterior_variance(grid)),
+    "fixed_large": lambda grid: _fixed(forward_variance(grid)),
     # the log of it is what the denoiser says
-    "learned": lambda grid: _between(np.tile([-1.0, 1.0], (len(grid), 1)), grid),
+    "learned": lambda grid: _between(np.tile([-1.0, 1.0], (len(grid), 1))),
     # arXiv:2102.09672, eq. 15
-    "learned_range": lambda grid: _between(log_bounds(grid), grid),
+    "learned_range": lambda grid: _between(log_bounds(grid)),
 }

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
-from dit_jax.evaluation.parity import networks
+from dit_jax.evaluation.parity import networks, schedulers
 from dit_jax.evaluation.parity.golden import Case, Runner
 
-FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (networks.runner,)
+FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (
+    networks.runner,
+    schedulers.runner,
+)
 
 
 def runner(case: Case) -> Runner | None:
