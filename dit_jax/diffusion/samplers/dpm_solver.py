@@ -17,10 +17,12 @@ from dit_jax.errors import UserError
 
 class Weights(NamedTuple):
     """x_e = scale x_s + d0 D0 + d1 D1 + d2 D2 + noise z, with D0 the newest belief and
-    D1, D2 its divided differences over a step of length 1."""
+    D1, D2 its divided differences over a step of length 1; of order 2, without D2,
+    `line` takes the place of d1."""
 
     scale: Column
     d0: Column
+    line: Column
     d1: Column
     d2: Column
     noise: Column
@@ -38,18 +40,24 @@ def dpm_solver(
 ) -> Steps:
     """DPM-Solver (believes "eps") and DPM-Solver++ (believes "x0"), orders 1 to 3.
 
-    rule: how order 2 weighs the change, "midpoint" or "heun"; order 3 knows one way.
+    rule: how steps of order 2 weigh the change, "midpoint" or "heun"; those of order 3
+    know one way.
     low_order_end: with fewer than 15 calls the last steps lower their order.
     euler_at_end: the last step has order 1; one to clean data always has.
     """
     if order not in (1, 2, 3):
         raise UserError(f"the order of DPM-Solver is {order}; choose 1, 2 or 3")
-    weights = {"x0": _of_x0, "eps": _of_eps}[believes](grid, sde, rule, order)
+    weights = {"x0": _of_x0, "eps": _of_eps}[believes](grid, sde, rule)
     with np.errstate(divide="ignore", invalid="ignore"):
         newest, older, oldest = _of_beliefs(grid, weights)
     reached = orders(len(grid), order, low_order_end)
     if euler_at_end or grid.ends.sigma[-1] == 0:
         reached[-1] = 1
+    if sde and believes == "eps" and reached.max() == 3:
+        raise UserError(
+            "the SDE form of DPM-Solver in eps has orders 1 and 2; lower the order or "
+            "choose the ++ form"
+        )
     columns = [
         np.choose(reached - 1, column) for column in (newest, older, oldest)[:order]
     ]
@@ -89,7 +97,7 @@ def _of_beliefs(grid: Grid, weights: Weights) -> tuple[list[Column], ...]:
     h, h0, h1 = _lengths(grid)
     r0, r1 = h0 / h, h1 / h
     nothing = np.zeros(len(grid))
-    second = weights.d1 / r0
+    second = weights.line / r0
     share = r0 / (r0 + r1)
     # of the newest divided difference and of the one before it
     near = (weights.d1 * (1 + share) + weights.d2 / (r0 + r1)) / r0
@@ -101,7 +109,7 @@ def _of_beliefs(grid: Grid, weights: Weights) -> tuple[list[Column], ...]:
     )
 
 
-def _of_x0(grid: Grid, sde: bool, rule: str, order: int) -> Weights:
+def _of_x0(grid: Grid, sde: bool, rule: str) -> Weights:
     """arXiv:2211.01095, eq. 9 and appendix B; the SDE decays twice as fast."""
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     h, _, _ = _lengths(grid)
@@ -115,24 +123,20 @@ def _of_x0(grid: Grid, sde: bool, rule: str, order: int) -> Weights:
     return Weights(
         scale=sigma / grid.calls.sigma * (decay if sde else 1),
         d0=alpha * gone,
-        d1=alpha * gone / 2 if order == 2 and rule == "midpoint" else linear,
+        line=alpha * gone / 2 if rule == "midpoint" else linear,
+        d1=linear,
         d2=square,
         noise=sigma * np.sqrt(1 - decay**2) if sde else np.zeros(len(grid)),
     )
 
 
-def _of_eps(grid: Grid, sde: bool, rule: str, order: int) -> Weights:
+def _of_eps(grid: Grid, sde: bool, rule: str) -> Weights:
     """arXiv:2206.00927, eq. 3.7 and appendix D; the SDE takes eps twice."""
-    if sde and order == 3:
-        raise UserError(
-            "the SDE form of DPM-Solver in eps has orders 1 and 2; lower the order or "
-            "choose the ++ form"
-        )
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     if sde and sigma[-1] == 0:
         raise UserError(
-            "the SDE form of DPM-Solver in eps leaves noise where data should be clean; "
-            "end above 0 (sample.t_min), or choose the ++ form"
+            "the SDE form of DPM-Solver in eps leaves noise on what should be clean "
+            "data; end above 0 (sample.t_min), or choose the ++ form"
         )
     h, _, _ = _lengths(grid)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,12 +145,12 @@ def _of_eps(grid: Grid, sde: bool, rule: str, order: int) -> Weights:
         linear = grown / h - sigma
         square = (grown - sigma * h) / h**2 - sigma / 2
     times = 2 if sde else 1
-    midway = order == 2 and rule == "midpoint"
     noise = np.sqrt(np.maximum((scale * grid.calls.sigma) ** 2 - sigma**2, 0))
     return Weights(
         scale=scale,
         d0=-times * grown,
-        d1=-times * (grown / 2 if midway else linear),
+        line=-times * (grown / 2 if rule == "midpoint" else linear),
+        d1=-times * linear,
         d2=-times * square,
         noise=noise if sde else np.zeros(len(grid)),
     )

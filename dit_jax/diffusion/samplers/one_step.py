@@ -8,7 +8,7 @@ import numpy as np
 
 from dit_jax.diffusion import posteriors
 from dit_jax.diffusion.points import Grid
-from dit_jax.diffusion.samplers.steps import Steps, make
+from dit_jax.diffusion.samplers.steps import Column, Steps, make
 from dit_jax.errors import UserError, choose
 
 
@@ -22,14 +22,15 @@ def euler(grid: Grid) -> Steps:
     return make(grid.calls, of_x0=[grid.ends.alpha], of_eps=[grid.ends.sigma])
 
 
-def ddim(grid: Grid, eta: float = 0.0) -> Steps:
+def ddim(grid: Grid, eta: float | Column = 0.0) -> Steps:
     """A share eta of the posterior's noise is drawn anew: 0 is Euler, 1 is ancestral
     sampling. Song et al. 2020, arXiv:2010.02502, eq. 12 and 16.
 
-    With eta 0 a grid may also lead to more noise, which encodes data (section 4.3).
+    It may be one a step. With eta 0 a grid may also lead to more noise, which encodes
+    data (section 4.3).
     """
     fresh = np.zeros(len(grid))
-    if eta != 0:
+    if np.any(eta):
         fresh = eta * np.sqrt(posteriors.posterior_variance(grid))
     kept = grid.ends.sigma**2 - fresh**2
     if np.any(kept < -1e-9):
@@ -58,12 +59,14 @@ def renoised(grid: Grid) -> Steps:
     return make(grid.calls, of_x0=[grid.ends.alpha], of_noise=grid.ends.sigma)
 
 
-def ddpm(grid: Grid, variance: str = "fixed_small") -> Steps:
+def ddpm(
+    grid: Grid, variance: str = "fixed_small", *, noisy_end: bool = False
+) -> Steps:
     """Ho et al. 2020, arXiv:2006.11239, eq. 7: the posterior's mean from x and x0, and
     noise of a variance of `VARIANCES`. For variance-preserving processes.
 
     The mean is the same as `ancestral`'s where x0 and eps fit together, which a
-    clipped x0 does not.
+    clipped x0 does not. noisy_end: whether a step to clean data draws noise as well.
     """
     of_x, of_x0 = posteriors.posterior_mean(grid)
     chosen = choose(posteriors.VARIANCES, variance, "the variance")(grid)
@@ -72,6 +75,6 @@ def ddpm(grid: Grid, variance: str = "fixed_small") -> Steps:
         grid.calls,
         of_x=of_x,
         of_x0=[of_x0],
-        of_noise=np.where(grid.ends.sigma > 0, scale, 0.0),  # none to clean data
+        of_noise=np.where((grid.ends.sigma > 0) | noisy_end, scale, 0.0),
         variances=chosen.log_bounds if chosen.fixed is None else None,
     )

@@ -31,6 +31,20 @@ def clipped(limit: float = 1.0) -> Bound:
     return Bound(lambda x0: jnp.clip(x0, -limit, limit))
 
 
+def thresholded(share: float = 0.995, largest: float = 1.0) -> Bound:
+    """x0 within the quantile `share` of |x0|, from 1 to `largest`, and then divided by
+    it; row by row. Saharia et al. 2022, arXiv:2205.11487, section 2.3 ("dynamic").
+    """
+
+    def apply(x0: Array) -> Array:
+        sizes = jnp.abs(x0).reshape(len(x0), -1)
+        limit = jnp.clip(jnp.quantile(sizes, share, axis=1), 1.0, largest)
+        limit = limit.reshape(-1, *[1] * (x0.ndim - 1))
+        return jnp.clip(x0, -limit, limit) / limit
+
+    return Bound(apply)
+
+
 def sample(
     denoise_fn: DenoiseFn,
     sampler: Callable[[Grid], Way],

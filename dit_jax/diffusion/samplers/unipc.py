@@ -43,7 +43,11 @@ def unipc(
     if low_order_end:
         reached = np.minimum(reached, np.arange(len(grid), 0, -1))
     of_x, of_belief = np.zeros(len(grid)), np.zeros((len(grid), order + 1))
-    steps = [_step(grid, i, int(reached[i]), believes, b_of) for i in range(len(grid))]
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a last step of length 0
+        steps = [
+            _step(grid, i, int(order_of_step), believes, b_of)
+            for i, order_of_step in enumerate(reached)
+        ]
     for i, step in enumerate(steps):
         of_x[i] = step.scale
         of_belief[i, : reached[i]] = step.predictor

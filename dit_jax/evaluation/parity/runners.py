@@ -2,7 +2,13 @@
 
 from collections.abc import Callable
 
-from dit_jax.evaluation.parity import gaussian_diffusion, networks, transport, vdt
+from dit_jax.evaluation.parity import (
+    gaussian_diffusion,
+    networks,
+    schedulers,
+    transport,
+    vdt,
+)
 from dit_jax.evaluation.parity.golden import Case, Runner
 
 FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (
@@ -10,6 +16,7 @@ FAMILIES: tuple[Callable[[Case], Runner | None], ...] = (
     gaussian_diffusion.runner,
     vdt.runner,
     transport.runner,
+    schedulers.runner,
 )
 
 
