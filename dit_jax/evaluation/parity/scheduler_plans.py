@@ -21,7 +21,7 @@ from dit_jax.diffusion.samplers import (
     renoised,
     unipc,
 )
-from dit_jax.diffusion.samplers.one_step import posterior_variance
+from dit_jax.diffusion.posteriors import posterior_variance
 from dit_jax.diffusion.samplers.sampling import Bound, clipped, thresholded
 from dit_jax.diffusion.times import shift_time
 from dit_jax.evaluation.parity import scheduler_options as names
