@@ -40,13 +40,13 @@ class Denoiser:
         unheard = {name: None for name in TOLD_BY_DATA if name not in self.reads}
         return dataclasses.replace(conditioning, **unheard)
 
-    def bind(self, params: Any) -> DenoiseFn:
+    def bind(self, params: Any, **options: Any) -> DenoiseFn:
         """Parameters -> `(xt, t, conditioning) -> prediction`; channels beyond those of
         xt are a learned variance."""
 
         def denoise(xt: Any, t: Any, conditioning: Conditioning) -> Any:
             ready = jax.tree.map(self._ready, params, self.logical_axes)
-            return models.apply(self.graphdef, ready, xt, t, conditioning)
+            return models.apply(self.graphdef, ready, xt, t, conditioning, **options)
 
         return denoise
 

@@ -19,7 +19,10 @@ from dit_jax.diffusion.samplers import (
     make_estimate,
     require_sampleable,
 )
+from dit_jax.diffusion.samplers.steps import Estimate
 from dit_jax.errors import UserError
+from dit_jax.inference import caching
+from dit_jax.inference.caching import Memory, Rule
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import sharding
 from dit_jax.text import Text
@@ -32,6 +35,7 @@ class Draw:
     Compiled once a shape: seeds, prompts, values of guidance and the numbers of a
     sampler's table are arguments. Guidance 1.0 is a program of its own, with half the
     work. Gives what `run.show` gives.
+    rule: when the blocks are spared, see `caching`; `remembered` tells what came of it.
     """
 
     def __init__(
@@ -42,12 +46,14 @@ class Draw:
         sampler: str,
         grid: str,
         steps: int,
+        rule: Rule | None = None,
         **points: Any,
     ) -> None:
         method = choose_sampler(sampler)
         self.table = method(make_grid(grid, run.process, steps, **points))
         require_sampleable(run.prediction, self.table)
         self.run, self.placed = run, sharding.batch_sharding(mesh)
+        self.rule = rule
         self.compiled = jax.jit(
             self._draw,
             static_argnames="is_guided",
@@ -57,6 +63,12 @@ class Draw:
     def __call__(
         self, seed: int, rows: ArrayLike, conditioning: Conditioning, guidance: float
     ) -> Array:
+        return self.remembered(seed, rows, conditioning, guidance)[0]
+
+    def remembered(
+        self, seed: int, rows: ArrayLike, conditioning: Conditioning, guidance: float
+    ) -> tuple[Array, Memory | None]:
+        """The same, and what the last call would hand on: None without a rule."""
         return self.compiled(
             self.run.params,
             self.table,
@@ -77,7 +89,7 @@ class Draw:
         guidance: Float[Array, ""],
         *,
         is_guided: bool,
-    ) -> Array:
+    ) -> tuple[Array, Memory | None]:
         run, given = self.run, conditioning.frames
         frames, *rest = run.latent_shape
         shape = (frames - (0 if given is None else given.shape[1]), *rest)
@@ -87,17 +99,22 @@ class Draw:
             drawn = rng.normal_rows(key, rows, shape)
             return jax.lax.with_sharding_constraint(drawn, self.placed)
 
-        denoise_fn = run.denoiser.bind(params)
-        if is_guided:
-            null = unconditional(run.denoiser.num_classes)
-            denoise_fn = classifier_free(denoise_fn, null, guidance)
-        estimate = make_estimate(denoise_fn, run.prediction, conditioning)
-        latents = table.run(
-            estimate, noise("sample", 0), partial(noise, "sample/fresh")
-        )
+        def estimate(**options: Any) -> Estimate:
+            denoise_fn = run.denoiser.bind(params, **options)
+            if is_guided:
+                null = unconditional(run.denoiser.num_classes)
+                denoise_fn = classifier_free(denoise_fn, null, guidance)
+            return make_estimate(denoise_fn, run.prediction, conditioning)
+
+        start, fresh = noise("sample", 0), partial(noise, "sample/fresh")
+        if self.rule is None:
+            latents, memory = table.run(estimate(), start, fresh), None
+        else:
+            asked = caching.recollection(estimate, self.rule, start, table.calls)
+            latents, memory = table.recollect(asked, start, fresh)
         if given is not None:
             latents = jnp.concatenate([given, latents], axis=1)
-        return run.show(latents)
+        return run.show(latents), memory
 
 
 def generate(

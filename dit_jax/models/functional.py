@@ -30,9 +30,10 @@ def apply(
     x: Streams,
     t: Streams,
     conditioning: types.Conditioning,
+    **options: Any,
 ) -> Streams:
-    """The model's prediction, float32."""
-    return nnx.merge(graphdef, params)(x, t, conditioning)
+    """The model's prediction, float32. options: of its call, such as `around`."""
+    return nnx.merge(graphdef, params)(x, t, conditioning, **options)
 
 
 def abstract(name: str, **arguments: Any) -> nnx.Module:

@@ -20,6 +20,15 @@ from dit_jax.models.positions import Triple
 from dit_jax.models.scene import Scene
 
 Factory = Callable[..., nnx.Module]
+Blocks = Callable[[Array], Array]
+Around = Callable[[Blocks, Array, Array | None], Array]
+"""`(blocks, tokens, modulations) -> tokens`: what is done with the stack at a call."""
+
+
+def run_blocks(blocks: Blocks, tokens: Array, modulations: Array | None) -> Array:
+    """The stack as it is."""
+    del modulations
+    return blocks(tokens)
 
 
 class VideoTransformer(nnx.Module):
@@ -75,8 +84,11 @@ class VideoTransformer(nnx.Module):
         x: Float[Array, "B T H W C"],
         t: Float[Array, "..."],
         conditioning: types.Conditioning,
+        around: Around = run_blocks,
     ) -> Float[Array, "B T H W out"]:
         """float32. t: [B] or, with patches of one frame, [B, T]; in [0, 1], 0 = data.
+
+        around: calls the stack, or spares it, see `inference.caching`.
 
         Raises ValueError for a t of another shape, for conditioning that the model has
         no part for, and for a size that the patch does not divide.
@@ -102,7 +114,8 @@ class VideoTransformer(nnx.Module):
             context=signals.context,
             context_mask=signals.context_mask,
         )
-        tokens = self.stack(tokens, signals.layers, scene)[:, num_extra:]
+        blocks = lambda tokens: self.stack(tokens, signals.layers, scene)  # noqa: E731
+        tokens = around(blocks, tokens, signals.layers)[:, num_extra:]
         with jax.named_scope("head"):
             patches = self.head(tokens, signals.head)
             out = self.after(unpatchify(patches, grid, self.patch))

@@ -38,6 +38,14 @@ class Belief(NamedTuple):
 Estimate = Callable[[Streams, Points], Belief]
 """`(xt, point) -> belief`, one model call; the point's numbers are scalars."""
 
+
+class Recollection(NamedTuple):
+    """An estimate that hands something on from call to call, at first `start`."""
+
+    estimate: Callable[[Streams, Points, Any], tuple[Belief, Any]]
+    start: Any
+
+
 Noise = Callable[[Array], Streams]
 """`number of the row -> unit normal noise`, like what is sampled, row by row."""
 
@@ -108,6 +116,19 @@ class Steps:
 
         keep: the states after every row, stacked, and not the last alone.
         """
+        alone = Recollection(lambda x, point, _: (estimate(x, point), None), None)
+        states, _ = self.recollect(alone, x, noise, keep=keep)
+        return states
+
+    def recollect(
+        self,
+        asked: Recollection,
+        x: Streams,
+        noise: Noise | None,
+        *,
+        keep: bool = False,
+    ) -> tuple[PyTree[Float[Array, "..."]], Any]:
+        """As `run`, and what the last call hands on."""
         draws = self.draws
         if draws and noise is None:
             raise ValueError("this sampler draws noise at every step; pass some")
@@ -119,22 +140,25 @@ class Steps:
         past = tuple([nothing] * max(depth - 1, 0) for depth in depths)
 
         def body(carry: Any, given: tuple[Array, Steps]) -> tuple[Any, Streams | None]:
-            x, (old_x0, old_eps) = carry
+            x, (old_x0, old_eps), memory = carry
             number, row = given
             z = noise(number) if draws else nothing
             x = _sum([(1.0, x), (row.before, z)])
-            now = estimate(x, row.calls)
+            now, memory = asked.estimate(x, row.calls, memory)
             x0, eps = [now.x0, *old_x0][: depths[0]], [now.eps, *old_eps][: depths[1]]
             if row.variances is not None:
                 z = _scaled(z, now.variance, row.variances)
             terms = [(row.of_x, x), *zip(row.of_x0, x0, strict=True)]
             terms += [*zip(row.of_eps, eps, strict=True), (row.of_noise, z)]
             x = _sum(terms)
-            return (x, (x0[: len(old_x0)], eps[: len(old_eps)])), x if keep else None
+            past = x0[: len(old_x0)], eps[: len(old_eps)]
+            return (x, past, memory), x if keep else None
 
         numbers = jnp.arange(len(self))
-        (last, _), states = jax.lax.scan(body, (x, past), (numbers, rows))
-        return states if keep else last
+        (last, _, memory), states = jax.lax.scan(
+            body, (x, past, asked.start), (numbers, rows)
+        )
+        return states if keep else last, memory
 
 
 def make(

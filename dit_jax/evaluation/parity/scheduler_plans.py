@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dit_jax.diffusion.points import Grid, Points, of_scales
+from dit_jax.diffusion.posteriors import posterior_variance
 from dit_jax.diffusion.samplers import (
     Sampler,
     ddim,
@@ -21,7 +22,6 @@ from dit_jax.diffusion.samplers import (
     renoised,
     unipc,
 )
-from dit_jax.diffusion.posteriors import posterior_variance
 from dit_jax.diffusion.samplers.sampling import Bound, clipped, thresholded
 from dit_jax.diffusion.times import shift_time
 from dit_jax.evaluation.parity import scheduler_options as names
