@@ -26,7 +26,7 @@ def velocity(c: Coefficients) -> Array | float:
 def likelihood(c: Coefficients) -> Array | float:
     """Of the score, times the forward SDE's power: bounds the likelihood.
 
-    Song et al. 2021, arXiv:2101.09258, theorem 1, up to a factor 2.
+    Song et al. 2021, arXiv:2101.09258, theorem 1, where it is summed over elements.
     """
     return half_power(c) / c.sigma**2
 

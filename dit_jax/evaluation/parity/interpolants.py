@@ -134,8 +134,9 @@ class Transport:
         least = NEAREST if self.path == "VP" else 0.0
         return of_process(self.process, np.maximum(1 - times, least))
 
-    def rounded(self, points: Points) -> Points:
-        """The same with sigma and its rate as float32 may have them there."""
+    def rounded(self, times: Float[np.ndarray, " S"]) -> Points:
+        """The same of times, and VP's sigma and its rate, as float32 may have them."""
+        points = self.points(times.astype(np.float32).astype(np.float64))
         if self.path != "VP":
             return points
         sigma = np.sqrt(points.sigma**2 + HALF_ULP)
@@ -146,11 +147,11 @@ class Transport:
         self,
         case: Case,
         sampler: Callable[[Grid], Way],
-        points: Points,
+        times: Float[np.ndarray, " S"],
         noise: Noise | None,
     ) -> tuple[np.ndarray, Outputs]:
-        """All states of a sampler from z; and, unless it chooses its own steps, how far
-        float32 moves them."""
+        """All states of a sampler from z along the times; and, unless it chooses its
+        own steps, how far float32 moves them."""
 
         def run(points: Points) -> Array:
             return sample(
@@ -164,11 +165,11 @@ class Transport:
                 keep=True,
             )
 
-        states = np.asarray(run(points))
+        states = np.asarray(run(self.points(times)))
         if case.config.get("method") in ADAPTIVE:
             return states, {}
         with jax.enable_x64(True):
-            off = np.abs(states - np.asarray(run(self.rounded(points))))
+            off = np.abs(states - np.asarray(run(self.rounded(times))))
         return states, {f"{ROUNDING}samples": np.asarray(off.max())}
 
 

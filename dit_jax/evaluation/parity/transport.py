@@ -66,7 +66,7 @@ def ode(case: Case) -> Outputs:
     sampler = solver.sampler or partial(
         adaptive, process=model.process, rtol=options["rtol"], atol=options["atol"]
     )
-    states, rounding = model.sampled(case, sampler, model.points(asked), None)
+    states, rounding = model.sampled(case, sampler, asked, None)
     start = case.inputs["z"][None]
     states = np.concatenate([start, states[solver.rows - 1 :: solver.rows]])
     return {"samples": states, "t": times} | rounding
@@ -115,7 +115,7 @@ def sde(case: Case) -> Outputs:
     states, rounding = model.sampled(
         case,
         sampler,
-        model.points(ends),
+        ends,
         lambda row: noise[jnp.minimum(row // rows, len(noise) - 1)],
     )
     noisy = rows * len(noise)
