@@ -127,7 +127,8 @@ def _gelu_backward(x: Array, d_out: Array) -> tuple[Array]:
     z = slope * (x + cube * x**3)
     # sigmoid(z) and sigmoid(-z), neither of them as a difference to 1
     far = jnp.exp(-jnp.abs(z))
-    above, below = 1 / (1 + far), far / (1 + far)
+    above = 1 / (1 + far)
+    below = far * above
     gate, rest = jnp.where(z > 0, above, below), jnp.where(z > 0, below, above)
     d_z = slope * (1 + 3 * cube * x**2)
     return (d_out * gate * (1 + x * rest * d_z),)
