@@ -25,7 +25,7 @@ def keep_freed() -> bool:
     JAX is set or installed for accelerators, for there hundreds of threads would share
     the one heap, nor without glibc.
     """
-    if sys.platform != "linux" or not _is_cpu_the_device():
+    if sys.platform != "linux" or not is_cpu_the_device():
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -34,7 +34,7 @@ def keep_freed() -> bool:
     return all([mallopt(name, value) for name, value in settings.items()])
 
 
-def _is_cpu_the_device() -> bool:
+def is_cpu_the_device() -> bool:
     """Whether JAX can choose nothing else. To ask it what it does would start it.
 
     With a compiler for TPUs or GPUs installed and none of them here, set JAX_PLATFORMS.

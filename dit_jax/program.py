@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from dit_jax import config as config_lib
+from dit_jax import host_memory
 from dit_jax.errors import INTERNAL, Preempted, UserError, exit_code
 
 FLAGS = flags.FLAGS
@@ -24,6 +25,7 @@ flags.DEFINE_integer("num_processes", None, "How many processes run this program
 flags.DEFINE_integer("process_id", None, "The index of this process, from 0.")
 
 _overrides: dict[str, str] = {}
+LATEST = "--xla_cpu_collective_call_terminate_timeout_seconds"
 
 
 def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> None:
@@ -34,6 +36,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
         sys.exit(0)
     try:
         positional = _parse(arguments)
+        _wait_for_late_devices()
         logging.use_absl_handler()
         logging.set_verbosity(logging.INFO if FLAGS.debug else logging.ERROR)
         _join_hosts()
@@ -45,6 +48,16 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
         if code == INTERNAL or (FLAGS.is_parsed() and FLAGS.debug):
             traceback.print_exc()
         _stop(_sentence(error), code)
+
+
+def _wait_for_late_devices() -> None:
+    """Gives the devices of a CPU ten minutes to meet, before JAX starts.
+
+    XLA ends the process when one of them is 40 s late, as on a busy or sleeping laptop.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if host_memory.is_cpu_the_device() and LATEST not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {LATEST}=600".strip()
 
 
 def overrides() -> dict[str, str]:

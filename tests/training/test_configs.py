@@ -30,6 +30,8 @@ SHRUNK = {
     "train__batch_size": "8",
     "optimizer__learning_rate": "1e-2",
     "optimizer__warmup_steps": "0",  # or the first step would change nothing
+    # above rounding: Adam's first step is the sign of whatever gradient there is
+    "optimizer__eps": "1e-6",
 }
 CHANGES = {
     "uvit_imagenet256": {"model__depth": "3"},  # long skips need an odd number
