@@ -11,7 +11,7 @@ from jaxtyping import Array
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
 from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Steps
-from dit_jax.diffusion.streams import Streams, split_variance
+from dit_jax.diffusion.streams import States, Streams, split_variance
 from dit_jax.errors import choose
 from dit_jax.types import Conditioning, DenoiseFn
 
@@ -57,7 +57,7 @@ def sample(
     noise: Noise | None = None,
     bound: Bound | None = None,
     keep: bool = False,
-) -> Streams:
+) -> States:
     """Takes `start`, unit normal noise at the grid's first call, to the grid's end.
 
     prediction: what the denoiser puts out; channels beyond those of `start` are its

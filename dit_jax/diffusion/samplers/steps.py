@@ -12,7 +12,7 @@ from a grid, in float64.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dit_jax.diffusion.points import Grid, Points
-from dit_jax.diffusion.streams import Streams
+from dit_jax.diffusion.streams import States, Streams
 from dit_jax.errors import UserError
 
 
@@ -66,7 +66,7 @@ class Steps:
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> Streams:
+    ) -> States:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states after every row, stacked, and not the last alone.
@@ -104,8 +104,8 @@ def make(
     calls: Points,
     *,
     of_x: Column | float = 0.0,
-    of_x0: list[Column | float] = (),
-    of_eps: list[Column | float] = (),
+    of_x0: Sequence[Column | float] = (),
+    of_eps: Sequence[Column | float] = (),
     of_noise: Column | float = 0.0,
     before: Column | float = 0.0,
     variances: Float[np.ndarray, "S 2"] | None = None,
@@ -119,7 +119,7 @@ def make(
     """
     ones = np.ones(len(calls.t))
 
-    def columns(values: list[Column | float]) -> Float[np.ndarray, "S J"]:
+    def columns(values: Sequence[Column | float]) -> Float[np.ndarray, "S J"]:
         return np.stack([v * ones for v in values], 1) if values else ones[:, None][:, :0]
 
     table = Steps(
