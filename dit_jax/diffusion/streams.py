@@ -15,6 +15,9 @@ from jaxtyping import Array, Float, PyTree
 Streams: TypeAlias = PyTree[Float[Array, "B ..."]]
 """Latents, noise or predictions: a bare array is the tree of one leaf."""
 
+States: TypeAlias = PyTree[Float[Array, "..."]]
+"""Streams, or many of them stacked along a first axis."""
+
 Times: TypeAlias = PyTree[Float[Array, "..."]]
 """Diffusion times in [0, 1], a prefix of the tree they belong to."""
 

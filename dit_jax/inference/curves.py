@@ -7,16 +7,12 @@ what each rule then saved and cost.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from dit_jax import files
-from dit_jax.diffusion import options
 from dit_jax.errors import UserError
-from dit_jax.inference.caching import Never, Rule, Threshold, schedule
-from dit_jax.inference.generate import Draw
+from dit_jax.inference.caching import Rule, Threshold, schedule
 
 FILE = "caching.json"
 FORMAT = 1

@@ -44,7 +44,9 @@ def test_a_schedule_spares_what_it_says(drawn):
 
 
 def test_a_higher_threshold_spares_more(drawn):
-    ran = [int(drawn(Threshold(h, (1.0, 0.0), 12))[1].ran) for h in (0.0, 0.3, 1.0, 1e9)]
+    ran = [
+        int(drawn(Threshold(h, (1.0, 0.0), 12))[1].ran) for h in (0.0, 0.3, 1.0, 1e9)
+    ]
     assert ran == sorted(ran, reverse=True)
     assert ran[0] == 12 and ran[-1] == 2  # the first and the last call always run
 

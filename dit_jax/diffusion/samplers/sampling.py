@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
 from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Way
-from dit_jax.diffusion.streams import Streams, split_variance
+from dit_jax.diffusion.streams import States, Streams, split_variance
 from dit_jax.errors import choose
 from dit_jax.types import Conditioning, DenoiseFn
 
@@ -56,7 +56,7 @@ def sample(
     noise: Noise | None = None,
     bound: Bound | None = None,
     keep: bool = False,
-) -> PyTree[Float[Array, "..."]]:
+) -> States:
     """Takes `start`, unit normal noise at the grid's first call, to the grid's end.
 
     prediction: what the denoiser puts out; channels beyond those of `start` are its

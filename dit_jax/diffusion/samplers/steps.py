@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from dit_jax.diffusion.points import Points
 from dit_jax.diffusion.posteriors import log_variance
-from dit_jax.diffusion.streams import Streams
+from dit_jax.diffusion.streams import States, Streams
 from dit_jax.errors import UserError
 
 
@@ -74,7 +74,7 @@ class Way(Protocol):
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> PyTree[Float[Array, "..."]]:
+    ) -> States:
         """From `x` at the first call to the end of the grid; see `Steps.run`."""
 
 
@@ -111,7 +111,7 @@ class Steps:
 
     def run(
         self, estimate: Estimate, x: Streams, noise: Noise | None, *, keep: bool = False
-    ) -> PyTree[Float[Array, "..."]]:
+    ) -> States:
         """From `x` at the first call to the end of the grid, in float32 at least.
 
         keep: the states after every row, stacked, and not the last alone.
@@ -127,7 +127,7 @@ class Steps:
         noise: Noise | None,
         *,
         keep: bool = False,
-    ) -> tuple[PyTree[Float[Array, "..."]], Any]:
+    ) -> tuple[States, Any]:
         """As `run`, and what the last call hands on."""
         draws = self.draws
         if draws and noise is None:

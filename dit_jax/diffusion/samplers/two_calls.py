@@ -7,6 +7,7 @@ trial's slope did and what the better slope does, so a pair of rows makes one st
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.samplers.steps import Column, Steps, make
@@ -71,10 +72,12 @@ def middles(grid: Grid) -> tuple[Points, Points, Points]:
     return start, grid.calls.rows(second), grid.ends.rows(second)
 
 
-def by_turns(first: Sequence[Column], second: Sequence[Column]) -> list[Column]:
+def by_turns(
+    first: Sequence[Column], second: Sequence[Column]
+) -> list[Float[np.ndarray, " 2*S"]]:
     """Columns that hold a number of `first` and one of `second` in turns."""
     return [np.stack(pair, 1).reshape(-1) for pair in zip(first, second, strict=True)]
 
 
-def _but_last(columns: list[Column]) -> list[Column]:
+def _but_last(columns: list[Column]) -> list[Float[np.ndarray, " S-1"]]:
     return [column[:-1] for column in columns]

@@ -31,23 +31,20 @@ def unipc(
     low_order_end: bool = True,
     uncorrected: Collection[int] = (),
 ) -> Steps:
-    """UniPC of orders 1 to 3, on x0 or eps.
+    """UniPC of any order, on x0 or eps; 2 and 3 are in use.
 
     variant: "bh1" or "bh2". low_order_end: the last steps lower their order.
     uncorrected: numbers of steps that the call after them does not correct.
     """
-    if order not in (1, 2, 3):
-        raise UserError(f"the order of UniPC is {order}; choose 1, 2 or 3")
+    if order < 1:
+        raise UserError(f"the order of UniPC is {order}; choose 1 or more, mostly 2")
     b_of = choose(BH, variant, "the variant of UniPC")
     reached = orders(len(grid), order, low_order_end=False)
     if low_order_end:
         reached = np.minimum(reached, np.arange(len(grid), 0, -1))
     of_x, of_belief = np.zeros(len(grid)), np.zeros((len(grid), order + 1))
     with np.errstate(invalid="ignore", divide="ignore"):  # of a last step of length 0
-        steps = [
-            _step(grid, i, int(order_of_step), believes, b_of)
-            for i, order_of_step in enumerate(reached)
-        ]
+        steps = [_step(grid, i, int(n), believes, b_of) for i, n in enumerate(reached)]
     for i, step in enumerate(steps):
         of_x[i] = step.scale
         of_belief[i, : reached[i]] = step.predictor

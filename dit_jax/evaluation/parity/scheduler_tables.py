@@ -11,12 +11,12 @@ method; how a step is made of these numbers is `dit_jax.diffusion.samplers`.
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from dit_jax.diffusion import betas, grids
 from dit_jax.evaluation.parity.scheduler_options import Options
 
-Row = Float[np.ndarray, " N"]
+Row = Num[np.ndarray, " _"]
 Schedule = Callable[[int, float, float], Row]
 """`(T, first, last) -> betas`"""
 Spacing = Callable[..., Row]
@@ -24,7 +24,7 @@ Spacing = Callable[..., Row]
 
 LEAST_POWER = 2**-24  # in place of 0, where a ratio must be finite
 DIGITS = 1e-6  # of a power
-TIE = 1e-3  # of a time that may fall on either side of a whole number
+TIE = 5e-4  # of a time that may fall on either side of a whole number
 
 
 def linspace(first: float, last: float, count: int) -> Row:
@@ -55,7 +55,7 @@ def _laplace(t: Row) -> Row:
 
 def _sigmoid(count: int, first: float, last: float) -> Row:
     """Xu et al. 2022, arXiv:2203.02923 (their code)."""
-    return first + (last - first) / (1 + np.exp(-linspace(-6, 6, count)))
+    return first + (last - first) / (1 + np.exp(-linspace(-6.0, 6.0, count)))
 
 
 BETAS: dict[str, Schedule] = {
@@ -163,22 +163,29 @@ def truncated(o: Options, times: Row) -> Row:
     return np.where(is_tie, nearest - is_below, np.trunc(times))
 
 
+def _lu(largest: float, smallest: float, count: int) -> Row:
+    """`grids.exponential` of logarithms that are float32."""
+    first, last = np.log(np.array([largest, smallest], np.float32))
+    return np.exp(np.linspace(first, last, count, dtype=np.float64))
+
+
 RATIOS: dict[str, grids.Ratios] = {
     "use_karras_sigmas": grids.karras,
-    "use_lu_lambdas": grids.exponential,
+    "use_lu_lambdas": _lu,
     "use_exponential_sigmas": grids.exponential,
     "use_beta_sigmas": grids.beta,
 }
 """The first that is set spaces the ratios."""
 
 
-def between(o: Options, largest: float, smallest: float, count: int) -> Row | None:
-    """Ratios by the law that the options name; None where they name none."""
+def between(o: Options, among: Row, count: int) -> Row | None:
+    """Ratios by the law that the options name, mostly from the first of `among` to the
+    last; None where they name none."""
     law = next((law for name, law in RATIOS.items() if o[name]), None)
     if law is None:
         return None
-    largest = largest if o["sigma_max"] is None else o["sigma_max"]
-    smallest = smallest if o["sigma_min"] is None else o["sigma_min"]
+    largest = among[0] if o["sigma_max"] is None else o["sigma_max"]
+    smallest = among[-1] if o["sigma_min"] is None else o["sigma_min"]
     return law(float(largest), float(smallest), count)
 
 

@@ -22,13 +22,8 @@ from dit_jax.diffusion.streams import align
 from dit_jax.errors import DataError
 from dit_jax.evaluation.parity import golden
 from dit_jax.evaluation.parity.golden import Case, Outputs, Runner, Uncovered
-from dit_jax.evaluation.parity.scheduler_options import (
-    DEFAULTS,
-    Options,
-    chosen,
-    known,
-)
-from dit_jax.evaluation.parity.scheduler_plans import KINDS, Kind, Plan
+from dit_jax.evaluation.parity.scheduler_kinds import read
+from dit_jax.evaluation.parity.scheduler_plans import Plan
 from dit_jax.types import Conditioning
 
 SYSTEM = "scheduler"
@@ -59,29 +54,6 @@ def run(case: Case) -> Outputs:
         if not _is_near(case, plain) or not (found := next(attempts, {})):
             return plain
     return found
-
-
-def read(case: Case) -> tuple[Kind, Options]:
-    """All options of a case; Uncovered for a class or an option that has no row."""
-    config = dict(case.config)
-    kind = chosen({"class": config.pop("class", None)}, "class", KINDS)
-    o = {
-        **DEFAULTS,
-        **kind.differs,
-        **known(config.pop("scheduler", {}), kind.takes.split()),
-        **dict.fromkeys(("timesteps", "sigmas", "mu")),
-        **known(config.pop("set_timesteps", {}), kind.told.split()),
-        **{"num_steps": None, "scale_init": False, **kind.each_step},
-        # not every case records the tables
-        **known(config, ["num_steps", "scale_init", "tables", *kind.each_step]),
-        "recorded": case.outputs,
-    }
-    given = next((o[n] for n in ("sigmas", "timesteps") if o[n] is not None), None)
-    if given is not None:
-        o["num_steps"] = len(given)
-    if o["num_steps"] is None:
-        raise DataError("the case says neither num_steps nor timesteps")
-    return kind, o
 
 
 class Walk(NamedTuple):
