@@ -168,12 +168,21 @@ def test_every_state_can_be_kept():
 
 
 def test_a_bound_keeps_x0_within_it_and_moves_eps_along():
-    grid, start = make_grid("uniform", FLOW, 4), normal(0, 64, 4)
-    x = run(lambda xt, t, _: 3 * xt, "euler", grid, start, bound=clipped(1.0))
-    assert np.abs(x).max() <= 1
+    grid = make_grid("uniform", FLOW, 4, t_max=0.8)
     loose = dataclasses.replace(clipped(1.0), moves_eps=False)
-    y = run(lambda xt, t, _: 3 * xt, "euler", grid, start, bound=loose)
-    assert np.abs(y).max() <= 1 and np.any(x != y)
+    (first, *_, last), (other, *_, end) = (
+        run(
+            lambda xt, t, _: 3 * xt,
+            "euler",
+            grid,
+            normal(0, 64, 4),
+            bound=bound,
+            keep=True,
+        )
+        for bound in (clipped(1.0), loose)
+    )
+    assert np.abs(last).max() <= 1 and np.abs(end).max() <= 1
+    assert np.any(np.abs(first - other) > 0.1)
 
 
 @pytest.mark.parametrize("share", [-1.0, 1.0])
