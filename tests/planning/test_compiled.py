@@ -72,8 +72,7 @@ def test_policies_hold_less_and_less(sharded, kept, recomputed):
     offloaded = compared(model__remat="offload")
     assert offloaded.compiled.host > 0
     assert offloaded.compiled.peak < sharded.compiled.peak < kept.compiled.peak
-    # in so small a model the backward pass of one MLP may be the peak of both
-    assert recomputed.compiled.peak <= sharded.compiled.peak
+    assert recomputed.compiled.peak < sharded.compiled.peak
 
 
 def test_kernels_run_as_often_as_the_policy_says(sharded, recomputed):
