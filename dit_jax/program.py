@@ -25,7 +25,7 @@ flags.DEFINE_integer("num_processes", None, "How many processes run this program
 flags.DEFINE_integer("process_id", None, "The index of this process, from 0.")
 
 _overrides: dict[str, str] = {}
-LATEST = "--xla_cpu_collective_call_terminate_timeout_seconds"
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds"
 
 
 def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> None:
@@ -56,8 +56,8 @@ def _wait_for_late_devices() -> None:
     XLA ends the process when one of them is 40 s late, as on a busy or sleeping laptop.
     """
     given = os.environ.get("XLA_FLAGS", "")
-    if host_memory.is_cpu_the_device() and LATEST not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {LATEST}=600".strip()
+    if host_memory.is_cpu_the_device() and PATIENCE not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {PATIENCE}=600".strip()
 
 
 def overrides() -> dict[str, str]:

@@ -124,14 +124,9 @@ def _gelu_forward(x: Array) -> tuple[Array, Array]:
 def _gelu_backward(x: Array, d_out: Array) -> tuple[Array]:
     # x sigmoid(z) is the same function, and has no tanh to share
     slope, cube = math.sqrt(8 / math.pi), 0.044715
-    z = slope * (x + cube * x**3)
-    # sigmoid(z) and sigmoid(-z), neither of them as a difference to 1
-    far = jnp.exp(-jnp.abs(z))
-    above = 1 / (1 + far)
-    below = far * above
-    gate, rest = jnp.where(z > 0, above, below), jnp.where(z > 0, below, above)
+    gate = jax.nn.sigmoid(slope * (x + cube * x**3))
     d_z = slope * (1 + 3 * cube * x**2)
-    return (d_out * gate * (1 + x * rest * d_z),)
+    return (d_out * gate * (1 + x * (1 - gate) * d_z),)
 
 
 gelu_tanh.defvjp(_gelu_forward, _gelu_backward)

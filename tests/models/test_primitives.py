@@ -40,7 +40,7 @@ def test_gelu_has_the_slope_of_its_tanh_form(dtype):
     ours = jax.vmap(jax.grad(primitives.gelu_tanh))(x.astype(dtype))
     assert ours.dtype == dtype
     eps = float(jnp.finfo(dtype).eps)
-    np.testing.assert_allclose(np.asarray(ours, np.float64), exact, atol=4 * eps)
+    np.testing.assert_allclose(np.asarray(ours, np.float64), exact, atol=16 * eps)
 
 
 def test_rms_norm_matches_numpy_with_its_scale():
