@@ -194,8 +194,14 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample.grid = "uniform"
     config.sample.steps = 50
     config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
+    # constant | interval:low=0.4,high=1.0 | cosine | oscillating
+    config.sample.guidance_schedule = "constant"
+    # none | rescaled:phi=0.7 | renormed:over=channel
+    config.sample.guidance_restraint = "none"
+    config.sample.guidance_channels = placeholder(int)  # the first ones; None: all
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
-    config.sample.t_max = 1.0  # where sampling starts; below 1 for eps on flows
+    # Where sampling starts; None: 1, or 0.999 where that leaves nothing to go by.
+    config.sample.t_max = placeholder(float)
     config.sample.t_min = 0.0  # where it ends: 0 is clean data
     config.sample.batch_size = 16
     return config.lock()

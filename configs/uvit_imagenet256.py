@@ -39,6 +39,5 @@ def get_config(argument: str = ""):
     config.optimizer.b1 = config.optimizer.b2 = 0.99
     config.optimizer.weight_decay = 0.03
     config.sample.sampler = "dpm_2m"
-    config.sample.t_max = 0.999
     config.sample.guidance = 1.4
     return config

@@ -3,14 +3,16 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dit_jax.errors import UserError, choose
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
-def read(table: Mapping[str, Function], text: str, key: str) -> Function:
+def read(
+    table: Mapping[str, Callable[..., Result]], text: str, key: str
+) -> Callable[..., Result]:
     """The function that `text` names, `name` or `name:option=value,option=value`.
 
     Options are the function's arguments with a number, a word or True / False as

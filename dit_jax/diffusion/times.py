@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, Key
 from dit_jax import rng
 from dit_jax.errors import UserError
 
+LAST_TRAINED = 1 - 1e-3
+
 Time = TypeVar("Time", Array, np.ndarray)
 
 SHARED_ROW = 2**32 - 1
@@ -116,7 +118,7 @@ class TrainingTimes:
     shift: float = 1.0
     stratified: bool = True
     t_min: float = 1e-3
-    t_max: float = 1 - 1e-3
+    t_max: float = LAST_TRAINED
     num_steps: int | None = None
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Videos of given labels and texts from a run, the same on any mesh."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,15 +11,26 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, UInt8, UInt32
 
 from dit_jax import rng
+from dit_jax.diffusion import options
 from dit_jax.diffusion.grids import make_grid
-from dit_jax.diffusion.guidance import classifier_free, unconditional
+from dit_jax.diffusion.guidance import (
+    RESTRAINTS,
+    SCHEDULES,
+    classifier_free,
+    is_off,
+    unconditional,
+)
+from dit_jax.diffusion.points import Grid, Points
+from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers import (
     Steps,
+    Way,
     choose_sampler,
     make_estimate,
-    require_sampleable,
+    planned,
 )
-from dit_jax.diffusion.samplers.steps import Estimate
+from dit_jax.diffusion.samplers.steps import Belief, Estimate
+from dit_jax.diffusion.streams import Streams
 from dit_jax.errors import UserError
 from dit_jax.inference import caching
 from dit_jax.inference.caching import Memory, Rule
@@ -28,14 +39,22 @@ from dit_jax.parallel import sharding
 from dit_jax.text import Text
 from dit_jax.types import Conditioning
 
+Watch = Callable[[float], None]
+
 
 class Draw:
     """Jitted sampling of a run: `draw(seed, rows, conditioning, guidance)`.
 
     Compiled once a shape: seeds, prompts, values of guidance and the numbers of a
-    sampler's table are arguments. Guidance 1.0 is a program of its own, with half the
-    work. Gives what `run.show` gives.
+    sampler's table are arguments. Guidance that is off is a program of its own, with
+    half the work. Gives what `run.show` gives.
+
+    sampler, grid, steps: what `choose_sampler` and `make_grid` take, with `points`,
+    the rest of the grid; t_max: see `samplers.planned`.
+    guidance_schedule, guidance_restraint: rows of `SCHEDULES` and `RESTRAINTS` with
+    their options; guidance_channels: see `classifier_free`.
     rule: when the blocks are spared, see `caching`; `remembered` tells what came of it.
+    watch: called with the time of every call, on the host, as sampling goes on.
     """
 
     def __init__(
@@ -46,14 +65,38 @@ class Draw:
         sampler: str,
         grid: str,
         steps: int,
+        t_max: float | None,
+        guidance_schedule: str,
+        guidance_restraint: str,
+        guidance_channels: int | None,
         rule: Rule | None = None,
+        watch: Watch | None = None,
         **points: Any,
     ) -> None:
-        method = choose_sampler(sampler)
-        self.table = method(make_grid(grid, run.process, steps, **points))
-        require_sampleable(run.prediction, self.table)
+        self.grid, self.way = planned(
+            choose_sampler(sampler, run.process),
+            run.prediction,
+            partial(_grid, grid, run.process, steps, points),
+            t_max,
+        )
+        if rule is not None and not isinstance(self.way, Steps):
+            raise UserError(
+                f"the sampler {sampler} chooses its own steps, so that none can be "
+                "spared; set sample.cache to none, or choose another sampler"
+            )
+        self.schedule = options.read(
+            SCHEDULES, guidance_schedule, "sample.guidance_schedule"
+        )
+        self.guide = partial(
+            classifier_free,
+            null_conditioning=unconditional(run.denoiser.num_classes),
+            channels=guidance_channels,
+            restraint=options.read(
+                RESTRAINTS, guidance_restraint, "sample.guidance_restraint"
+            )(),
+        )
         self.run, self.placed = run, sharding.batch_sharding(mesh)
-        self.rule = rule
+        self.rule, self.watch = rule, watch
         self.compiled = jax.jit(
             self._draw,
             static_argnames="is_guided",
@@ -71,18 +114,18 @@ class Draw:
         """The same, and what the last call would hand on: None without a rule."""
         return self.compiled(
             self.run.params,
-            self.table,
+            self.way,
             jnp.uint32(seed),
             rows,
             conditioning,
             jnp.float32(guidance),
-            is_guided=guidance != 1.0,
+            is_guided=not is_off(self.schedule(guidance, self.grid)),
         )
 
     def _draw(
         self,
         params: Any,
-        table: Steps,
+        way: Way,
         seed: UInt32[Array, ""],
         rows: Int[Array, " B"],
         conditioning: Conditioning,
@@ -102,19 +145,37 @@ class Draw:
         def estimate(**options: Any) -> Estimate:
             denoise_fn = run.denoiser.bind(params, **options)
             if is_guided:
-                null = unconditional(run.denoiser.num_classes)
-                denoise_fn = classifier_free(denoise_fn, null, guidance)
-            return make_estimate(denoise_fn, run.prediction, conditioning)
+                scale = self.schedule(guidance, self.grid)
+                denoise_fn = self.guide(denoise_fn, guidance=scale)
+            estimate = make_estimate(denoise_fn, run.prediction, conditioning)
+            return estimate if self.watch is None else watched(estimate, self.watch)
 
         start, fresh = noise("sample", 0), partial(noise, "sample/fresh")
         if self.rule is None:
-            latents, memory = table.run(estimate(), start, fresh), None
+            latents, memory = way.run(estimate(), start, fresh), None
         else:
-            asked = caching.recollection(estimate, self.rule, start, table.calls)
-            latents, memory = table.recollect(asked, start, fresh)
+            assert isinstance(way, Steps)
+            asked = caching.recollection(estimate, self.rule, start, way.calls)
+            latents, memory = way.recollect(asked, start, fresh)
         if given is not None:
             latents = jnp.concatenate([given, latents], axis=1)
         return run.show(latents), memory
+
+
+def _grid(
+    name: str, process: Process, steps: int, points: dict[str, float], t_max: float
+) -> Grid:
+    return make_grid(name, process, steps, t_max=t_max, **points)
+
+
+def watched(estimate: Estimate, watch: Watch) -> Estimate:
+    """The same, and `watch` hears on the host at which time it is asked."""
+
+    def asked(x: Streams, point: Points) -> Belief:
+        jax.debug.callback(lambda t: watch(float(t)), point.t)
+        return estimate(x, point)
+
+    return asked
 
 
 def generate(
@@ -136,7 +197,7 @@ def generate(
     Video i draws its noise by i alone, so it does not depend on batch size or mesh.
     What the network has no part for is not told to it; without `text` a network that
     reads text sees none. frames: normalised clean latents that every clip begins with.
-    how: sampler, grid, steps, and what `grids.make_grid` takes, see `Draw`.
+    how: the rest of what `Draw` takes.
     """
     sharding.check_batch(mesh, "sample.batch_size", batch_size)
     if labels.size and not 0 <= labels.min() <= labels.max() <= len(run.classes):

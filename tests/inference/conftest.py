@@ -18,7 +18,16 @@ from dit_jax.types import keep_placement
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (2, 4, 4, 6)
-OPTIONS = {"grid": "uniform", "steps": 4, "shift": 1.0, "t_max": 1.0, "t_min": 0.0}
+OPTIONS = {
+    "grid": "uniform",
+    "steps": 4,
+    "shift": 1.0,
+    "t_max": None,
+    "t_min": 0.0,
+    "guidance_schedule": "constant",
+    "guidance_restraint": "none",
+    "guidance_channels": None,
+}
 SMALL = {
     "model.preset": "joint-tiny/1x2x2",
     "model.width": "32",

@@ -9,7 +9,7 @@ from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit
 from dit_jax.data.sources.clips import ClipSettings
 from dit_jax.diffusion.grids import make_grid
-from dit_jax.diffusion.samplers import choose_sampler, require_sampleable
+from dit_jax.diffusion.samplers import choose_sampler, planned
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from tests.training.conftest import ROOT
@@ -120,16 +120,21 @@ def test_prepare_accepts_the_settings_of_a_config(name):
 def test_a_config_can_be_sampled_with_its_own_settings(name):
     config = load(f"{name}.py")
     sample = config.sample
-    grid = make_grid(
-        sample.grid,
-        process_of(config.diffusion),
-        sample.steps,
-        shift=sample.shift,
-        t_max=sample.t_max,
-        t_min=sample.t_min,
-    )
-    table = choose_sampler(sample.sampler)(grid)
-    require_sampleable(config.diffusion.prediction, table)
+    process = process_of(config.diffusion)
+
+    def grid_from(t_max):
+        return make_grid(
+            sample.grid,
+            process,
+            sample.steps,
+            shift=sample.shift,
+            t_max=t_max,
+            t_min=sample.t_min,
+        )
+
+    sampler = choose_sampler(sample.sampler, process)
+    _, way = planned(sampler, config.diffusion.prediction, grid_from, sample.t_max)
+    assert np.all(way.calls.t <= 1)
 
 
 def test_the_half_of_the_output_that_is_a_learned_variance_does_not_move(make_training):

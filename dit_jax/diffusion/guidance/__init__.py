@@ -19,7 +19,7 @@ from dit_jax.diffusion.guidance.branches import (
 )
 from dit_jax.diffusion.guidance.conditions import unconditional
 from dit_jax.diffusion.guidance.restraints import RESTRAINTS, Restraint
-from dit_jax.diffusion.guidance.scales import SCHEDULES, Scale, over_steps
+from dit_jax.diffusion.guidance.scales import SCHEDULES, Scale, is_off, over_steps
 
 __all__ = [
     "RESTRAINTS",
@@ -29,6 +29,7 @@ __all__ = [
     "autoguidance",
     "classifier_free",
     "in_turn",
+    "is_off",
     "one_by_one",
     "over_steps",
     "unconditional",

@@ -9,16 +9,19 @@ from functools import partial
 
 from dit_jax.diffusion import options
 from dit_jax.diffusion.points import Grid
+from dit_jax.diffusion.processes import Process
+from dit_jax.diffusion.samplers.adaptive import SOLVERS, adaptive
 from dit_jax.diffusion.samplers.dpm_solver import dpm_solver
 from dit_jax.diffusion.samplers.one_step import ancestral, ddim, ddpm, euler, renoised
 from dit_jax.diffusion.samplers.sampling import (
     Bound,
     clipped,
     make_estimate,
+    planned,
     require_sampleable,
     sample,
 )
-from dit_jax.diffusion.samplers.steps import Noise, Steps
+from dit_jax.diffusion.samplers.steps import Noise, Steps, Way
 from dit_jax.diffusion.samplers.transport import (
     ode_euler,
     ode_heun,
@@ -30,6 +33,7 @@ from dit_jax.diffusion.samplers.two_calls import edm, heun, midpoint
 from dit_jax.diffusion.samplers.unipc import unipc
 
 Sampler = Callable[[Grid], Steps]
+"""What makes a table of a grid."""
 
 __all__ = [
     "SAMPLERS",
@@ -37,14 +41,16 @@ __all__ = [
     "Noise",
     "Sampler",
     "Steps",
+    "Way",
     "choose_sampler",
     "clipped",
     "make_estimate",
+    "planned",
     "require_sampleable",
     "sample",
 ]
 
-SAMPLERS: dict[str, Sampler] = {
+SAMPLERS: dict[str, Callable[..., Steps]] = {
     "euler": euler,
     "ddim": ddim,
     "ancestral": ancestral,
@@ -69,6 +75,11 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def choose_sampler(text: str) -> Sampler:
-    """A row of `SAMPLERS` with its options, such as `ddim:eta=0.5`."""
-    return options.read(SAMPLERS, text, "sample.sampler")
+def choose_sampler(text: str, process: Process) -> Callable[[Grid], Way]:
+    """A row of `SAMPLERS` with its options, such as `ddim:eta=0.5`, or an adaptive
+    method of `adaptive.SOLVERS`, such as `dopri5:rtol=1e-4`, which follows `process`.
+    """
+    rows: dict[str, Callable[..., Way]] = dict(SAMPLERS)
+    for name in SOLVERS:
+        rows[name] = partial(adaptive, process=process, method=name)
+    return options.read(rows, text, "sample.sampler")

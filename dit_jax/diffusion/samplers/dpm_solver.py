@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dit_jax.diffusion.points import Grid
-from dit_jax.diffusion.samplers.steps import Column, Steps, make
-from dit_jax.errors import UserError
+from dit_jax.diffusion.points import Grid, Points
+from dit_jax.diffusion.samplers.steps import Column, Steps, is_of_x0, make_of
+from dit_jax.errors import UserError, choose
 
 
 class Weights(NamedTuple):
@@ -47,7 +47,9 @@ def dpm_solver(
     """
     if order not in (1, 2, 3):
         raise UserError(f"the order of DPM-Solver is {order}; choose 1, 2 or 3")
-    weights = {"x0": _of_x0, "eps": _of_eps}[believes](grid, sde, rule)
+    weigh = _of_x0 if is_of_x0(believes) else _of_eps
+    is_middle = choose({"midpoint": True, "heun": False}, rule, "the rule of order 2")
+    weights = weigh(grid, sde, is_middle)
     with np.errstate(divide="ignore", invalid="ignore"):
         newest, older, oldest = _of_beliefs(grid, weights)
     reached = orders(len(grid), order, low_order_end)
@@ -61,11 +63,8 @@ def dpm_solver(
     columns = [
         np.choose(reached - 1, column) for column in (newest, older, oldest)[:order]
     ]
-    return make(
-        grid.calls,
-        of_x=weights.scale,
-        of_noise=weights.noise,
-        **{f"of_{believes}": columns},
+    return make_of(
+        believes, grid.calls, columns, of_x=weights.scale, of_noise=weights.noise
     )
 
 
@@ -77,7 +76,7 @@ def orders(num_calls: int, order: int, low_order_end: bool) -> np.ndarray:
     return reached
 
 
-def half_logsnr(points: object) -> Column:
+def half_logsnr(points: Points) -> Column:
     with np.errstate(divide="ignore"):
         return np.log(points.alpha) - np.log(points.sigma)
 
@@ -109,7 +108,7 @@ def _of_beliefs(grid: Grid, weights: Weights) -> tuple[list[Column], ...]:
     )
 
 
-def _of_x0(grid: Grid, sde: bool, rule: str) -> Weights:
+def _of_x0(grid: Grid, sde: bool, is_middle: bool) -> Weights:
     """arXiv:2211.01095, eq. 9 and appendix B; the SDE decays twice as fast."""
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     h, _, _ = _lengths(grid)
@@ -123,14 +122,14 @@ def _of_x0(grid: Grid, sde: bool, rule: str) -> Weights:
     return Weights(
         scale=sigma / grid.calls.sigma * (decay if sde else 1),
         d0=alpha * gone,
-        line=alpha * gone / 2 if rule == "midpoint" else linear,
+        line=alpha * gone / 2 if is_middle else linear,
         d1=linear,
         d2=square,
         noise=sigma * np.sqrt(1 - decay**2) if sde else np.zeros(len(grid)),
     )
 
 
-def _of_eps(grid: Grid, sde: bool, rule: str) -> Weights:
+def _of_eps(grid: Grid, sde: bool, is_middle: bool) -> Weights:
     """arXiv:2206.00927, eq. 3.7 and appendix D; the SDE takes eps twice."""
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     if sde and sigma[-1] == 0:
@@ -149,7 +148,7 @@ def _of_eps(grid: Grid, sde: bool, rule: str) -> Weights:
     return Weights(
         scale=scale,
         d0=-times * grown,
-        line=-times * (grown / 2 if rule == "midpoint" else linear),
+        line=-times * (grown / 2 if is_middle else linear),
         d1=-times * linear,
         d2=-times * square,
         noise=noise if sde else np.zeros(len(grid)),

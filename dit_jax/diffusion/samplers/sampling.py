@@ -11,6 +11,7 @@ from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
 from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Way
 from dit_jax.diffusion.streams import States, Streams, split_variance
+from dit_jax.diffusion.times import LAST_TRAINED
 from dit_jax.errors import choose
 from dit_jax.types import Conditioning, DenoiseFn
 
@@ -69,6 +70,36 @@ def sample(
     require_sampleable(prediction, way)
     estimate = make_estimate(denoise_fn, prediction, conditioning, bound)
     return way.run(estimate, start, noise, keep=keep)
+
+
+def planned(
+    sampler: Callable[[Grid], Way],
+    prediction: str,
+    grid_from: Callable[[float], Grid],
+    t_max: float | None,
+) -> tuple[Grid, Way]:
+    """The grid from `t_max` and the sampler's way along it, which can be walked.
+
+    t_max: None is 1, or the last time of training where at 1 the grid, the sampler or
+    the prediction has nothing to go by, as eps where nothing is left of the data.
+    UserError where there is no way, before anything is compiled.
+    """
+
+    def attempt(t_max: float) -> tuple[Grid, Way]:
+        grid = grid_from(t_max)
+        way = sampler(grid)
+        require_sampleable(prediction, way)
+        return grid, way
+
+    if t_max is not None:
+        return attempt(t_max)
+    try:
+        return attempt(1.0)
+    except ValueError as at_noise:
+        try:
+            return attempt(LAST_TRAINED)
+        except ValueError:
+            raise at_noise from None
 
 
 def require_sampleable(prediction: str, way: Way) -> None:

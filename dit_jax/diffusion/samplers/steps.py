@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from dit_jax.diffusion.points import Points
 from dit_jax.diffusion.posteriors import log_variance
 from dit_jax.diffusion.streams import States, Streams
-from dit_jax.errors import UserError
+from dit_jax.errors import UserError, choose
 
 
 class Belief(NamedTuple):
@@ -142,15 +142,16 @@ class Steps:
         def body(carry: Any, given: tuple[Array, Steps]) -> tuple[Any, Streams | None]:
             x, (old_x0, old_eps), memory = carry
             number, row = given
-            z = noise(number) if draws else nothing
+            z = nothing if noise is None or not draws else noise(number)
             x = _sum([(1.0, x), (row.before, z)])
             now, memory = asked.estimate(x, row.calls, memory)
             x0, eps = [now.x0, *old_x0][: depths[0]], [now.eps, *old_eps][: depths[1]]
             if row.variances is not None:
                 z = _scaled(z, now.variance, row.variances)
-            terms = [(row.of_x, x), *zip(row.of_x0, x0, strict=True)]
-            terms += [*zip(row.of_eps, eps, strict=True), (row.of_noise, z)]
-            x = _sum(terms)
+            terms: list[tuple[Any, Streams]] = [(row.of_x, x)]
+            terms += zip(row.of_x0, x0, strict=True)
+            terms += zip(row.of_eps, eps, strict=True)
+            x = _sum([*terms, (row.of_noise, z)])
             past = x0[: len(old_x0)], eps[: len(old_eps)]
             return (x, past, memory), x if keep else None
 
@@ -208,6 +209,25 @@ def make(
     return table
 
 
+def is_of_x0(believes: str) -> bool:
+    """Whether a method extrapolates "x0", rather than "eps"."""
+    return choose({"x0": True, "eps": False}, believes, "what the sampler believes")
+
+
+def make_of(
+    believes: str,
+    calls: Points,
+    columns: Sequence[Column],
+    *,
+    of_x: Column,
+    of_noise: Column | float = 0.0,
+) -> Steps:
+    """A table that looks at one belief alone, "x0" or "eps"."""
+    if is_of_x0(believes):
+        return make(calls, of_x=of_x, of_x0=columns, of_noise=of_noise)
+    return make(calls, of_x=of_x, of_eps=columns, of_noise=of_noise)
+
+
 def followed(first: Steps, second: Steps) -> Steps:
     """One table after the other."""
 
@@ -222,7 +242,7 @@ def followed(first: Steps, second: Steps) -> Steps:
     return jax.tree.map(joined, *both)
 
 
-def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:
+def _sum(terms: list[tuple[Any, Streams]]) -> Streams:
     """The sum of coefficient times tree."""
     coefficients, trees = zip(*terms, strict=True)
 
@@ -232,7 +252,9 @@ def _sum(terms: list[tuple[Array | float, Streams]]) -> Streams:
     return jax.tree.map(leaf, *trees)
 
 
-def _scaled(z: Streams, variance: Streams | None, bounds: Float[Array, "2"]) -> Streams:
+def _scaled(
+    z: Streams, variance: Streams | None, bounds: Float[np.ndarray, "2"] | Array
+) -> Streams:
     """Noise of the variance that the denoiser says."""
     if variance is None:
         raise UserError(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from dit_jax.diffusion.points import Grid
 from dit_jax.diffusion.samplers.dpm_solver import half_logsnr, orders
-from dit_jax.diffusion.samplers.steps import Steps, make
+from dit_jax.diffusion.samplers.steps import Steps, is_of_x0, make_of
 from dit_jax.errors import UserError, choose
 
 Bh = Callable[[float], float]
@@ -38,20 +38,21 @@ def unipc(
     """
     if order < 1:
         raise UserError(f"the order of UniPC is {order}; choose 1 or more, mostly 2")
+    of_x0 = is_of_x0(believes)
     b_of = choose(BH, variant, "the variant of UniPC")
     reached = orders(len(grid), order, low_order_end=False)
     if low_order_end:
         reached = np.minimum(reached, np.arange(len(grid), 0, -1))
     of_x, of_belief = np.zeros(len(grid)), np.zeros((len(grid), order + 1))
     with np.errstate(invalid="ignore", divide="ignore"):  # of a last step of length 0
-        steps = [_step(grid, i, int(n), believes, b_of) for i, n in enumerate(reached)]
+        steps = [_step(grid, i, int(n), of_x0, b_of) for i, n in enumerate(reached)]
     for i, step in enumerate(steps):
         of_x[i] = step.scale
         of_belief[i, : reached[i]] = step.predictor
         if i > 0 and i - 1 not in uncorrected:
             correction = steps[i - 1].correction
             of_belief[i, : len(correction)] += step.scale * correction
-    return make(grid.calls, of_x=of_x, **{f"of_{believes}": list(of_belief.T)})
+    return make_of(believes, grid.calls, list(of_belief.T), of_x=of_x)
 
 
 class _Step(NamedTuple):
@@ -63,12 +64,12 @@ class _Step(NamedTuple):
     correction: Float[np.ndarray, " order+1"]
 
 
-def _step(grid: Grid, i: int, order: int, believes: str, b_of: Bh) -> _Step:
+def _step(grid: Grid, i: int, order: int, of_x0: bool, b_of: Bh) -> _Step:
     start, end = grid.calls.rows(slice(i, i + 1)), grid.ends.rows(slice(i, i + 1))
     alpha, sigma = end.alpha[0] / start.alpha[0], end.sigma[0] / start.sigma[0]
     past = half_logsnr(grid.calls)[i - order + 1 : i + 1][::-1]
     h = half_logsnr(end)[0] - past[0]
-    if believes == "x0":
+    if of_x0:
         scale, size, signed = sigma, end.alpha[0], -h
         newest = end.alpha[0] - sigma * start.alpha[0]
     else:

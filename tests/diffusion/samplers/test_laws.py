@@ -168,7 +168,7 @@ def test_one_step_with_an_exact_past_is_as_good_as_its_order(name, order):
     for step in steps:
         times = 0.5 + step * np.array([3.0, 2, 1, 0, -1])
         points = of_process(process, times)
-        table, i = choose_sampler(name)(Grid.along(points)), 3
+        table, i = choose_sampler(name, process)(Grid.along(points)), 3
         x = points.alpha * MEAN + 1.3 * np.hypot(points.alpha * STD, points.sigma)
         with jax.enable_x64(True):
             law = tuple(jnp.float64(p) for p in GAUSSIAN)
@@ -217,7 +217,7 @@ def test_an_ancestral_step_draws_from_the_posterior(name, process):
     def believed(x, point):
         return Belief(jnp.full_like(x, x0), (x - point.alpha * x0) / point.sigma)
 
-    table = choose_sampler(name)(Grid.along(points))
+    table = choose_sampler(name, process)(Grid.along(points))
     x = np.float64(
         table.run(believed, jnp.full(200_000, xt), lambda row: normal(0, 200_000))
     )

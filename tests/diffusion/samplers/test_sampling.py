@@ -31,7 +31,7 @@ def run(denoise_fn, name, grid, start, prediction="x0", **options):
 
     return sample(
         denoise_fn,
-        choose_sampler(name),
+        choose_sampler(name, FLOW),
         grid,
         start,
         prediction=prediction,
@@ -118,7 +118,7 @@ def test_tables_of_one_shape_share_a_program():
 
     for name in ("euler", "ddim", "heun:"):
         for process in (RectifiedFlow(), PROCESSES["ddpm_linear"]()):
-            walked(choose_sampler(name)(inner(process)), normal(0, 1, 2))
+            walked(choose_sampler(name, process)(inner(process)), normal(0, 1, 2))
     assert compiled == [6, 11]
 
 
@@ -245,10 +245,10 @@ def test_sampling_eps_from_where_no_data_is_left_is_refused(jit):
 def test_a_sampler_that_cannot_be_is_one_sentence(name, message):
     grid = make_grid("uniform", FLOW, 5)
     with pytest.raises(UserError, match=message):
-        choose_sampler(name)(grid)
+        choose_sampler(name, FLOW)(grid)
 
 
 def test_an_option_is_the_same_as_its_argument():
     grid = make_grid("uniform", PROCESSES["ddpm_linear"](), 5)
-    found = choose_sampler("ddpm:variance=fixed_large")(grid)
+    found = choose_sampler("ddpm:variance=fixed_large", FLOW)(grid)
     np.testing.assert_array_equal(found.of_noise, ddpm(grid, "fixed_large").of_noise)
