@@ -7,7 +7,6 @@ trial's slope did and what the better slope does, so a pair of rows makes one st
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.samplers.steps import Column, Steps, make
@@ -72,12 +71,10 @@ def middles(grid: Grid) -> tuple[Points, Points, Points]:
     return start, grid.calls.rows(second), grid.ends.rows(second)
 
 
-def by_turns(
-    first: Sequence[Column], second: Sequence[Column]
-) -> list[Float[np.ndarray, " 2*S"]]:
+def by_turns(first: Sequence[Column], second: Sequence[Column]) -> list[Column]:
     """Columns that hold a number of `first` and one of `second` in turns."""
     return [np.stack(pair, 1).reshape(-1) for pair in zip(first, second, strict=True)]
 
 
-def _but_last(columns: list[Column]) -> list[Float[np.ndarray, " S-1"]]:
+def _but_last(columns: list[Column]) -> list[Column]:
     return [column[:-1] for column in columns]
