@@ -120,6 +120,14 @@ def get_config(argument: str = "") -> ConfigDict:
     config.diffusion.snr_shift = 1.0  # of ddpm: its SNR is divided by this
     config.diffusion.prediction = "velocity"  # eps | x0 | v | velocity | score
     config.diffusion.loss = "velocity"  # the target of the squared error
+    # Of the squared error: none | min_snr:gamma=5 | truncated_snr | p2 |
+    # sigmoid:bias=0 | velocity | likelihood.
+    config.diffusion.weight = "none"
+    # The variational bound, of ddpm: none | mse and rescaled_mse (beside the squared
+    # error, for the variance alone) | kl and rescaled_kl (all of the loss).
+    config.diffusion.bound = "none"
+    # What the bound is of: fixed_small | fixed_large | learned | learned_range.
+    config.diffusion.variance = "learned_range"
     config.diffusion.times = "logit_normal"  # uniform | logit_normal | mode
     config.diffusion.times_mean = 0.0  # of logit(t): above 0 is towards noise
     config.diffusion.times_std = 1.0
@@ -190,7 +198,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample = ConfigDict()
     # A row of docs/diffusion.md's table, with its options: `ddim:eta=0.5`.
     config.sample.sampler = "euler"
-    # uniform | karras | exponential | beta; of ddpm also linspace | leading | trailing.
+    # uniform | karras | exponential | beta; of ddpm also linspace | leading | trailing
+    # | respaced, in sections too: respaced:sections=100+100+50.
     config.sample.grid = "uniform"
     config.sample.steps = 50
     config.sample.guidance = 1.0  # uncond + guidance * (cond - uncond); 1.0 is off
@@ -203,5 +212,6 @@ def get_config(argument: str = "") -> ConfigDict:
     # Where sampling starts; None: 1, or 0.999 where that leaves nothing to go by.
     config.sample.t_max = placeholder(float)
     config.sample.t_min = 0.0  # where it ends: 0 is clean data
+    config.sample.clip = "none"  # of every x0: none | clipped:limit=1.0 | thresholded
     config.sample.batch_size = 16
     return config.lock()

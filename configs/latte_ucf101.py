@@ -13,9 +13,8 @@ Data: clips of 16 frames of 256x256, every third frame, latents 16x32x32x4; 101 
 Training: `recipes.latte`; clipping begins after 100,000 steps.
 Published: FVD 477.97 (2048 random real clips against 2048; 250 DDPM steps, guidance 7).
   Others found 168, 190, 220 and 320 for the same weights: the protocol is not pinned.
-Not here: the Stable Diffusion autoencoder, so no score can be compared; the learned
-  variance (trains the eps part only); respaced DDPM (Euler steps stand in for it);
-  training with 8 more images beside each clip.
+Not here: the Stable Diffusion autoencoder, so no score can be compared; training
+  with 8 more images beside each clip.
 """
 
 from configs import recipes

@@ -47,15 +47,19 @@ def dit(
     sizes: tuple[str, ...] = SIZES,
     patches: tuple[str, ...] = PATCHES,
 ) -> ConfigDict:
-    """DiT's training: eps of a variance-preserving process, AdamW at a constant rate.
+    """DiT's training: eps and a learned variance of DDPM, AdamW at a constant rate.
 
     facebookresearch/DiT@ed81ce2, train.py: AdamW 1e-4 with its default betas, batch
     256, EMA 0.9999, a tenth of the labels dropped, uniform times; 250 steps to sample.
     """
     config = of_preset(family, argument, default=default, sizes=sizes, patches=patches)
     noise_prediction(config)
+    config.diffusion.bound = "mse"
+    config.diffusion.variance = "learned_range"
     constant_rate(config, warmup_steps=0)
     config.optimizer.b2 = 0.999
+    config.sample.sampler = "ddpm:variance=learned_range"
+    config.sample.grid = "respaced"
     config.sample.steps = 250
     return config
 

@@ -16,9 +16,8 @@ Published: FVD 129.1, SSIM 0.8718 (given frames in front of the noisy ones; as
   `--config.model.frames=cross_attention` 134.9, as `pooled` 270.8, though the paper
   leaves open how adaLN reads frames); 65.3 % of the questions answered by a readout of
   rollouts (Collide). 500 DDPM steps.
-Not here: the Stable Diffusion autoencoder, so no score can be compared; the learned
-  variance (trains the eps part only); respaced DDPM (Euler steps stand in for it);
-  rollouts and the readout.
+Not here: the Stable Diffusion autoencoder, so no score can be compared; rollouts and
+  the readout.
 """
 
 from configs import recipes

@@ -13,9 +13,8 @@ Training: DiT's process; no script was released, so the optimizer (DiT's) and th
   of steps are ours, see `recipes.vdt`.
 Published: FVD 225.7 of 16 frames. No evaluation code exists, so the number cannot be
   tied to a protocol.
-Not here: the Stable Diffusion autoencoder, so no score can be compared; the learned
-  variance (trains the eps part only); respaced DDPM (Euler steps stand in for it); the
-  label 0 of every clip, a tenth of them dropped.
+Not here: the Stable Diffusion autoencoder, so no score can be compared; the label
+  0 of every clip, a tenth of them dropped.
 """
 
 from configs import recipes

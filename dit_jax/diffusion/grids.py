@@ -9,10 +9,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from dit_jax.diffusion import options
 from dit_jax.diffusion.points import CLEAN, Grid, Points, Row, joined, of_process
 from dit_jax.diffusion.processes import Discrete, Process
+from dit_jax.diffusion.respacing import kept_steps
 from dit_jax.diffusion.times import require_shift, shift_time
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import UserError
 
 LEAST = 1e-3
 """The last call's time of grids by noise, on processes whose noise falls to 0."""
@@ -27,7 +29,7 @@ def make_grid(
     t_max: float = 1.0,
     t_min: float = 0.0,
 ) -> Grid:
-    """A grid of `GRIDS` from t_max to t_min, float64.
+    """A grid of `GRIDS`, with its options, from t_max to t_min, float64.
 
     shift: moves evenly spaced times towards noise, see `times.shift_time`; for the
     other grids 1.0. UserError where a step would lead nowhere.
@@ -40,7 +42,7 @@ def make_grid(
             "0 <= t_min < t_max <= 1"
         )
     require_shift(shift)
-    spaced = choose(GRIDS, name, "sample.grid")
+    spaced = options.read(GRIDS, name, "sample.grid")
     if shift != 1.0 and spaced is not uniform:
         raise UserError(
             f"sample.grid {name} has a spacing of its own, so that the shift {shift} "
@@ -137,21 +139,48 @@ def by_steps(
     """A grid on whole steps of a discrete process; `count_down(T, N)` names them."""
 
     def spaced(process: Process, steps: int, t_max: float, t_min: float) -> Points:
-        if not isinstance(process, Discrete):
-            raise UserError(
-                "this grid counts the steps of a discrete process, and the run's is "
-                "continuous; choose uniform, karras, exponential or beta"
-            )
-        if (t_max, t_min) != (1.0, 0.0) or steps > process.num_steps:
-            raise UserError(
-                f"this grid takes up to {process.num_steps} steps from t = 1 to 0; "
-                f"found {steps} from {t_max} to {t_min}"
-            )
-        numbers = count_down(process.num_steps, steps)
-        points = of_process(process, numbers / (process.num_steps - 1))
-        return joined(points, CLEAN)
+        return _on_steps(process, steps, t_max, t_min, count_down)
 
     return spaced
+
+
+def respaced(
+    process: Process, steps: int, t_max: float, t_min: float, sections: str = ""
+) -> Points:
+    """DiT's: see `respacing.kept_steps`. sections: numbers of steps joined by +."""
+    counts = [int(part) if part.isdecimal() else 0 for part in sections.split("+")]
+    if sections and (sum(counts) != steps or 0 in counts):
+        raise UserError(
+            f"the sections {sections} of sample.grid are not sample.steps, {steps}, in "
+            "parts joined by +; give as many, such as 100+100+50 for 250"
+        )
+
+    def count_down(total: int, count: int) -> Row:
+        return kept_steps(total, counts if sections else [count])[::-1] * 1.0
+
+    return _on_steps(process, steps, t_max, t_min, count_down)
+
+
+def _on_steps(
+    process: Process,
+    steps: int,
+    t_max: float,
+    t_min: float,
+    count_down: Callable[[int, int], Row],
+) -> Points:
+    if not isinstance(process, Discrete):
+        raise UserError(
+            "this grid counts the steps of a discrete process, and the run's is "
+            "continuous; choose uniform, karras, exponential or beta"
+        )
+    if (t_max, t_min) != (1.0, 0.0) or steps > process.num_steps:
+        raise UserError(
+            f"this grid takes up to {process.num_steps} steps from t = 1 to 0; "
+            f"found {steps} from {t_max} to {t_min}"
+        )
+    numbers = count_down(process.num_steps, steps)
+    points = of_process(process, numbers / (process.num_steps - 1))
+    return joined(points, CLEAN)
 
 
 def linspace_steps(total: int, count: int) -> Row:
@@ -177,4 +206,5 @@ GRIDS: dict[str, Callable[..., Points]] = {
     "linspace": by_steps(linspace_steps),
     "leading": by_steps(leading_steps),
     "trailing": by_steps(trailing_steps),
+    "respaced": respaced,
 }

@@ -69,6 +69,19 @@ def sigmoid(space: str, c: Coefficients, bias: float = 0.0) -> Array:
     return _moved("x0", space, of_x0, c)
 
 
+def velocity(space: str, c: Coefficients) -> Array:
+    """1 in velocity. SiT's weight of other predictions, arXiv:2401.08740 (code)."""
+    return _moved("velocity", space, jnp.ones_like(c.alpha), c)
+
+
+def likelihood(space: str, c: Coefficients) -> Array:
+    """g^2 / 2 in the score, of the forward SDE whose laws are the process's: bounds the
+    likelihood, summed over elements. Song et al. 2021, arXiv:2101.09258, theorem 1.
+    """
+    # g^2 / 2 is sigma wronskian / alpha, and the score -eps / sigma
+    return _moved("eps", space, c.wronskian / (c.alpha * c.sigma), c)
+
+
 def _moved(own: str, space: str, weight: Array, c: Coefficients) -> Array:
     """The weight in `space` that is `weight` in the space `own`."""
     if own == space:
@@ -82,4 +95,6 @@ WEIGHTS: dict[str, Callable[..., Array]] = {
     "truncated_snr": truncated_snr,
     "p2": p2,
     "sigmoid": sigmoid,
+    "velocity": velocity,
+    "likelihood": likelihood,
 }

@@ -23,6 +23,7 @@ from dit_jax.diffusion.guidance import (
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers import (
+    CLIPS,
     Steps,
     Way,
     choose_sampler,
@@ -50,7 +51,7 @@ class Draw:
     half the work. Gives what `run.show` gives.
 
     sampler, grid, steps: what `choose_sampler` and `make_grid` take, with `points`,
-    the rest of the grid; t_max: see `samplers.planned`.
+    the rest of the grid; t_max: see `samplers.planned`. clip: a row of `CLIPS`.
     guidance_schedule, guidance_restraint: rows of `SCHEDULES` and `RESTRAINTS` with
     their options; guidance_channels: see `classifier_free`.
     rule: when the blocks are spared, see `caching`; `remembered` tells what came of it.
@@ -66,6 +67,7 @@ class Draw:
         grid: str,
         steps: int,
         t_max: float | None,
+        clip: str,
         guidance_schedule: str,
         guidance_restraint: str,
         guidance_channels: int | None,
@@ -84,6 +86,7 @@ class Draw:
                 f"the sampler {sampler} chooses its own steps, so that none can be "
                 "spared; set sample.cache to none, or choose another sampler"
             )
+        self.bound = options.read(CLIPS, clip, "sample.clip")()
         self.schedule = options.read(
             SCHEDULES, guidance_schedule, "sample.guidance_schedule"
         )
@@ -147,7 +150,9 @@ class Draw:
             if is_guided:
                 scale = self.schedule(guidance, self.grid)
                 denoise_fn = self.guide(denoise_fn, guidance=scale)
-            estimate = make_estimate(denoise_fn, run.prediction, conditioning)
+            estimate = make_estimate(
+                denoise_fn, run.prediction, conditioning, self.bound
+            )
             return estimate if self.watch is None else watched(estimate, self.watch)
 
         start, fresh = noise("sample", 0), partial(noise, "sample/fresh")

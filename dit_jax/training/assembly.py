@@ -10,13 +10,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import DTypeLike
+from jaxtyping import Array, DTypeLike, Float
 from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
+from dit_jax.diffusion import options
+from dit_jax.diffusion.losses import BOUNDS, denoising_loss, variational_loss
+from dit_jax.diffusion.posteriors import VARIANCES
 from dit_jax.diffusion.predictions import PREDICTIONS
-from dit_jax.diffusion.processes import Discrete
+from dit_jax.diffusion.processes import Discrete, Process
 from dit_jax.diffusion.times import DISTRIBUTIONS, TrainingTimes
+from dit_jax.diffusion.variational import Chain
+from dit_jax.diffusion.weightings import WEIGHTS
 from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference.denoiser import Denoiser
@@ -31,7 +36,7 @@ from dit_jax.training.objective import Objective
 from dit_jax.training.optimizers import OPTIMIZERS, Settings
 from dit_jax.training.state import TrainState, init_sharded
 from dit_jax.training.step import TrainStep, make_train_step
-from dit_jax.types import Batch
+from dit_jax.types import Batch, DenoiseFn
 
 BATCHED = ("video",)  # the streams that a `Batch` has
 
@@ -242,13 +247,9 @@ def _check_activations(mesh: Mesh, num_tokens: int, config: Config) -> None:
 def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Objective:
     diffusion = config.diffusion
     distribution = choose(DISTRIBUTIONS, diffusion.times, "diffusion.times")
-    for key in ("prediction", "loss"):
-        choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
     process = process_of(diffusion)
     return Objective(
-        process=process,
-        prediction=diffusion.prediction,
-        loss=diffusion.loss,
+        criterion=_criterion(config, process),
         times=TrainingTimes(
             distribution=distribution(
                 diffusion.times_mean, diffusion.times_std, diffusion.times_mode
@@ -264,6 +265,53 @@ def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Object
         flip_sign=facts.flip_sign if config.data.flip else None,
         given_frames=config.train.given_frames,
     )
+
+
+def _criterion(config: Config, process: Process) -> Callable[..., Any]:
+    """The loss of `diffusion.*`; what it cannot be is told before anything compiles."""
+    diffusion = config.diffusion
+    for key in ("prediction", "loss"):
+        choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
+    told = {
+        "prediction": diffusion.prediction,
+        "loss_in": diffusion.loss,
+        "weight": options.read(WEIGHTS, diffusion.weight, "diffusion.weight"),
+    }
+    bound = choose(BOUNDS | {"none": None}, diffusion.bound, "diffusion.bound")
+    if bound is None:
+        return functools.partial(denoising_loss, process=process, **told)
+    if not isinstance(process, Discrete):
+        raise UserError(
+            f"diffusion.bound is {diffusion.bound}, a sum over the steps of a ddpm "
+            f"process, and diffusion.process is {diffusion.process}; set the bound to "
+            "none or choose a ddpm process"
+        )
+    variance = choose(VARIANCES, diffusion.variance, "diffusion.variance")
+    is_learned = variance(Chain(process).grid).fixed is None
+    if is_learned and not config.model.learn_sigma:
+        raise UserError(
+            f"diffusion.variance is {diffusion.variance}, which a network says in "
+            "channels of its own; set model.learn_sigma=True, diffusion.variance to a "
+            "fixed one, or diffusion.bound to none"
+        )
+    if not is_learned and not bound.is_all:
+        raise UserError(
+            f"diffusion.bound is {diffusion.bound}, which moves the variance alone, "
+            f"and diffusion.variance is {diffusion.variance}; set the bound to none, "
+            "or the variance to learned_range"
+        )
+
+    def criterion(denoise_fn: DenoiseFn, **draws: Any) -> Float[Array, " B"]:
+        return variational_loss(
+            denoise_fn,
+            process,
+            bound=diffusion.bound,
+            variance=diffusion.variance,
+            **told,
+            **draws,
+        ).loss
+
+    return criterion
 
 
 def _optimizer(

@@ -12,8 +12,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax import rng
-from dit_jax.diffusion.losses import denoising_loss
-from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.times import TrainingTimes
 from dit_jax.types import Batch, Conditioning, DenoiseFn, Leaf
 
@@ -31,8 +29,9 @@ class Draws:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """`prediction` is what the network gives, `loss` where its error is measured.
+    """What is drawn, and the loss of it.
 
+    criterion: `(denoise_fn, x0=, eps=, t=, conditioning=)` -> a loss an example.
     hears: leaves out of a conditioning what the network has no part for.
     label_dropout, text_dropout: shares of training examples that see the null class
     and no text, drawn per row and apart from each other.
@@ -40,9 +39,7 @@ class Objective:
     given_frames: how many first latent frames are told, and not generated.
     """
 
-    process: Process
-    prediction: str
-    loss: str
+    criterion: Callable[..., Float[Array, " B"]]
     times: TrainingTimes
     hears: Callable[[Conditioning], Conditioning]
     num_classes: int
@@ -102,11 +99,8 @@ class Objective:
 
     def losses(self, denoise_fn: DenoiseFn, draws: Draws) -> Float[Array, " B"]:
         """The loss of each example, float32."""
-        return denoising_loss(
+        return self.criterion(
             denoise_fn,
-            self.process,
-            self.prediction,
-            loss_in=self.loss,
             x0=draws.x0,
             eps=draws.eps,
             t=draws.t,

@@ -24,6 +24,7 @@ OPTIONS = {
     "shift": 1.0,
     "t_max": None,
     "t_min": 0.0,
+    "clip": "none",
     "guidance_schedule": "constant",
     "guidance_restraint": "none",
     "guidance_channels": None,

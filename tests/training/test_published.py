@@ -137,16 +137,26 @@ def test_a_config_can_be_sampled_with_its_own_settings(name):
     assert np.all(way.calls.t <= 1)
 
 
-def test_the_half_of_the_output_that_is_a_learned_variance_does_not_move(make_training):
-    values = SHRUNK | {"model__depth": "1"}
-    training = make_training({}, "dit_imagenet256.py", SHAPE, in_haste=True, **values)
+@pytest.mark.parametrize(
+    ("name", "bound", "moves"),
+    [
+        ("dit_imagenet256", "mse", True),
+        ("dit_imagenet256", "none", False),
+        ("sit_imagenet256", "none", False),  # whose half is dropped
+    ],
+)
+def test_the_bound_moves_the_half_of_the_output_that_is_the_variance(
+    make_training, name, bound, moves
+):
+    values = SHRUNK | {"model__depth": "1", "diffusion__bound": bound}
+    training = make_training({}, f"{name}.py", SHAPE, in_haste=True, **values)
     start = training.start()
     state, _ = training.train(2, start)
     assert training.config.model.learn_sigma
     before, after = (s.params["head"]["out"]["kernel"] for s in (start, state))
     halves = np.abs(after - before).reshape(before.shape[0], 4, 2, SHAPE[-1])
     assert np.all(halves[:, :, 0] > 0)
-    assert np.all(halves[:, :, 1] == 0)
+    assert np.all((halves[:, :, 1] > 0) == moves)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

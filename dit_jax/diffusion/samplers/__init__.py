@@ -14,6 +14,7 @@ from dit_jax.diffusion.samplers.adaptive import SOLVERS, adaptive
 from dit_jax.diffusion.samplers.dpm_solver import dpm_solver
 from dit_jax.diffusion.samplers.one_step import ancestral, ddim, ddpm, euler, renoised
 from dit_jax.diffusion.samplers.sampling import (
+    CLIPS,
     Bound,
     clipped,
     make_estimate,
@@ -36,6 +37,7 @@ Sampler = Callable[[Grid], Steps]
 """What makes a table of a grid."""
 
 __all__ = [
+    "CLIPS",
     "SAMPLERS",
     "Bound",
     "Noise",

@@ -46,6 +46,14 @@ def thresholded(share: float = 0.995, largest: float = 1.0) -> Bound:
     return Bound(apply)
 
 
+CLIPS: dict[str, Callable[..., Bound | None]] = {
+    "none": lambda: None,
+    "clipped": clipped,
+    "thresholded": thresholded,
+}
+"""What may be done to every x0."""
+
+
 def sample(
     denoise_fn: DenoiseFn,
     sampler: Callable[[Grid], Way],

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dit_jax.diffusion import transport_weights
 from dit_jax.diffusion.losses import denoising_loss
 from dit_jax.diffusion.points import Grid, of_process
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
 from dit_jax.diffusion.samplers import transport
 from dit_jax.diffusion.samplers.adaptive import adaptive
 from dit_jax.diffusion.streams import align
+from dit_jax.diffusion.weightings import WEIGHTS, none
 from dit_jax.errors import DataError
 from dit_jax.evaluation.parity.golden import Case, Outputs, Runner, Uncovered
 from dit_jax.evaluation.parity.interpolants import PATHS, Transport, one_of, read
@@ -191,22 +191,24 @@ def losses(case: Case) -> Outputs:
         if kind == "t":
             found[name] = times
             continue
-        weight = one_of(transport_weights.WEIGHTS, "the weight of the loss", of[2])
+        weight = one_of(SIT_WEIGHTS, "the weight of the loss", of[2])
         is_velocity = model.prediction == "velocity"  # SiT does not weigh that one
         loss = denoising_loss(
             model.stand_in,
             model.process,
             model.stand_in.prediction,
             loss_in="velocity" if is_velocity else "eps",
+            weight=none if is_velocity else weight,
             x0=jnp.asarray(x0),
             eps=jnp.asarray(eps),
             t=jnp.asarray(1 - times, jnp.float32),
             conditioning=Conditioning(),
         )
-        c = Coefficients(*map(jnp.asarray, of_process(model.process, 1 - times)[1:]))
-        found[name] = np.asarray(loss if is_velocity else weight(c) * loss)
+        found[name] = np.asarray(loss)
     return found
 
+
+SIT_WEIGHTS = {name: WEIGHTS[name] for name in ("none", "velocity", "likelihood")}
 
 KINDS: tuple[tuple[set[str], Runner], ...] = (
     ({"z", "noise"}, sde),
