@@ -213,5 +213,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample.t_max = placeholder(float)
     config.sample.t_min = 0.0  # where it ends: 0 is clean data
     config.sample.clip = "none"  # of every x0: none | clipped:limit=1.0 | thresholded
+    # Calls that are spared: none | mag:threshold=0.06,longest=2 | tea:threshold=0.15.
+    config.sample.cache = "none"
     config.sample.batch_size = 16
     return config.lock()

@@ -176,6 +176,7 @@ def untrained(run: Run, devices: mesh.Mesh, labels: np.ndarray) -> Clips:
     """Samples of the same network before its first step."""
     fresh = dataclasses.replace(run, params=run.denoiser.init(run.config.seed))
     options = dict(run.config.sample)
+    del options["cache"]  # whose curve would be of the trained network
     made = generate.generate(fresh, devices, labels, seed=run.config.seed, **options)
     return np.concatenate(list(made))
 

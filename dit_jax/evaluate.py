@@ -17,6 +17,7 @@ from absl import flags
 
 from dit_jax import errors, files, program
 from dit_jax.errors import UserError
+from dit_jax.progress import Progress
 
 FLAGS = flags.FLAGS
 
@@ -64,7 +65,11 @@ def run_fvd(arguments: list[str]) -> None:
     program.say(f"extractor: I3D of Kinetics-400, {weights}")
     extractor = Extractor(i3d_kinetics400.load(weights))
     result = fvd(
-        *sides, extractor=extractor, ddof=FLAGS.ddof, seed=seed, progress=Progress()
+        *sides,
+        extractor=extractor,
+        ddof=FLAGS.ddof,
+        seed=seed,
+        progress=Progress("clips"),
     )
     program.say(*(f"warning: {text}" for text in result.warnings))
     program.say(result.summary())
@@ -86,7 +91,7 @@ def run_verify(arguments: list[str]) -> None:
     for case in [FLAGS.only] if FLAGS.only else CASES:
         for golden in CASES[case]:
             start = time.monotonic()
-            found = golden.measure(extractor, Progress())
+            found = golden.measure(extractor, Progress("clips"))
             is_met = abs(found - golden.wanted) <= golden.tolerance
             failed += not is_met
             program.say(
@@ -127,24 +132,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "verify": run_verify,
     "compare": run_compare,
 }
-
-
-class Progress:
-    """A line with an ETA: rewritten on a terminal, every quarter elsewhere."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.side = ""
-
-    def __call__(self, side: str, done: int, total: int) -> None:
-        if side != self.side:
-            self.side, self.start = side, time.monotonic()
-        left_s = (time.monotonic() - self.start) / done * (total - done)
-        text = f"{side}: features of {done}/{total} clips, {left_s:.0f} s left"
-        if sys.stdout.isatty():
-            print(f"\r{text} ", end="\n" if done == total else "", flush=True)
-        elif done * 4 // total > (done - 1) * 4 // total:
-            program.say(text)
 
 
 def _write(record: dict, default_name: str) -> None:

@@ -10,19 +10,29 @@ samples.npz with the exact pixels, which is what metrics should read. What is no
 comes from the run's `sample.*` config.
 """
 
+import dataclasses
 import math
+import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 from absl import flags
+from jax.sharding import Mesh
 
 from dit_jax import program
 from dit_jax.errors import UserError
-from dit_jax.inference import generate, outputs, prompts, run_folder
+from dit_jax.inference import curves, generate, outputs, prompts, run_folder
+from dit_jax.inference.caching import Rule
+from dit_jax.inference.curves import Saving
+from dit_jax.inference.generate import Watch
+from dit_jax.inference.prompts import Prompts
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import hosts, mesh
+from dit_jax.progress import Progress
 
 FLAGS = flags.FLAGS
+Options = dict[str, Any]
 
 flags.DEFINE_list("labels", None, "Classes by number or name, or all; repeated.")
 flags.DEFINE_multi_string("text", [], "What to show, of models with text; repeated.")
@@ -38,6 +48,15 @@ flags.DEFINE_string(
     "sampler", None, "A sampler with its options, such as dpmpp_2m or ddim:eta=0.5."
 )
 flags.DEFINE_string("grid", None, "Where it asks, such as uniform or karras.")
+flags.DEFINE_string(
+    "cache", None, "Calls to spare, such as mag or tea:threshold=0.2; none is off."
+)
+flags.DEFINE_string(
+    "guidance_schedule", None, "When guidance acts, such as interval:low=0.4,high=1.0."
+)
+flags.DEFINE_string(
+    "guidance_restraint", None, "What holds it back, such as rescaled:phi=0.7."
+)
 flags.DEFINE_integer("step", None, "Checkpoint step; the newest when not given.")
 flags.DEFINE_enum("weights", "ema", run_folder.WEIGHTS, "Which weights to use.")
 flags.DEFINE_integer("sheet_rows", 16, "Rows of sheet.png.")
@@ -65,20 +84,32 @@ def main(arguments: list[str]) -> None:
     )
     options = sampling_options(run, devices.size)
     seed = run.config.seed if FLAGS.seed is None else FLAGS.seed
+    facts = options | {"seed": seed, "step": run.step, "weights": run.weights}
     program.say(
         f"sampling {len(wanted)} clips of {wanted.summary} from {workdir} step "
         f"{run.step} ({run.weights} weights), seed {seed}: "
-        + ", ".join(f"{key} {value}" for key, value in options.items())
+        + ", ".join(f"{k} {v}" for k, v in options.items() if v not in (None, "none"))
     )
+    cache, rule = options.pop("cache"), None
+    if cache != "none":
+        rule, saving = _rule(cache, run, devices, wanted, seed, options)
+        facts["saving"] = dataclasses.asdict(saving)
+        program.say(f"cache {cache}: {saving}")
     batches: list[np.ndarray] = []
     made = generate.generate(
-        run, devices, wanted.labels, **wanted.told, seed=seed, **options
+        run,
+        devices,
+        wanted.labels,
+        **wanted.told,
+        seed=seed,
+        rule=rule,
+        watch=_watch(),
+        **options,
     )
     for videos in made:
         batches.append(videos)
         program.say(f"  {sum(map(len, batches))}/{len(wanted)}")
     if hosts.is_first():
-        facts = options | {"seed": seed, "step": run.step, "weights": run.weights}
         said = outputs.write(
             output,
             run,
@@ -92,10 +123,26 @@ def main(arguments: list[str]) -> None:
     hosts.wait("samples written")
 
 
-def sampling_options(run: Run, num_devices: int) -> dict[str, Any]:
+def _rule(
+    name: str, run: Run, devices: Mesh, wanted: Prompts, seed: int, options: Options
+) -> tuple[Rule, Saving]:
+    """When a cache spares the blocks; measured where the run does not hold it yet."""
+    told = generate.told(run, wanted.labels, **wanted.told)
+    how = {key: value for key, value in options.items() if key != "batch_size"}
+    return curves.rule_of(name, run, devices, FLAGS.workdir, told, seed=seed, **how)
+
+
+def _watch() -> Watch | None:
+    """Shows the steps of a batch on a terminal; elsewhere batches are enough."""
+    if not (sys.stdout.isatty() and hosts.is_first()):
+        return None
+    return partial(Progress("steps"), "  sampling")
+
+
+def sampling_options(run: Run, num_devices: int) -> Options:
     """The run's `sample.*` values under the flags that were given."""
     options = dict(run.config.sample)
-    for name in ("steps", "guidance", "shift", "sampler", "grid"):
+    for name in (flag for flag in options if flag in FLAGS):
         if FLAGS[name].value is not None:
             options[name] = FLAGS[name].value
     # At least the configured batch, and a whole number of rows on every device.

@@ -27,6 +27,7 @@ FLOORS = (
     {"inference"},
     {"training", "evaluation", "planning"},
     {"program"},
+    {"progress"},
     {"the programs"},
     {"cli", "demo"},  # they run the other programs
 )

@@ -7,18 +7,29 @@ what each rule then saved and cost.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 
+from dit_jax import files
+from dit_jax.codecs import pixels
+from dit_jax.diffusion import options
 from dit_jax.errors import UserError
-from dit_jax.inference.caching import Rule, Threshold, schedule
+from dit_jax.inference.caching import Memory, Never, Rule, Threshold, schedule
+from dit_jax.inference.generate import Draw
+from dit_jax.inference.run_folder import Run
+from dit_jax.parallel import hosts
+from dit_jax.types import Conditioning
 
 FILE = "caching.json"
 FORMAT = 1
+NUM_CLIPS = 8  # that a curve is measured on, at least
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
     """ratios: length of each call's residual beside the one before. changes: relative
     change of what the first block sees and of the residual. The first call has none."""
@@ -26,18 +37,26 @@ class Curve:
     ratios: Float[np.ndarray, " S"]
     changes: Float[np.ndarray, "S 2"]
 
-    def resampled(self, num_calls: int) -> "Curve":
-        """The curve of another number of calls: ratios and changes are of steps, so a
-        step twice as long counts for both."""
-        old, new = (np.linspace(0, 1, n) for n in (len(self.ratios), num_calls))
-        share = (len(self.ratios) - 1) / max(num_calls - 1, 1)
 
-        def along(values: np.ndarray) -> np.ndarray:
-            return np.interp(new, old[1:], values[1:])
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """What a rule did on `num_clips` clips, and their PSNR against uncached ones."""
 
-        ratios = np.exp(share * along(np.log(self.ratios)))
-        changes = share * np.stack([along(c) for c in self.changes.T], 1)
-        return Curve(ratios, changes)
+    calls: int
+    ran: int
+    psnr_db: float
+    num_clips: int
+
+    @property
+    def share(self) -> float:
+        """Of the calls whose blocks did not run."""
+        return 1 - self.ran / self.calls
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls - self.ran} of {self.calls} forwards saved ({self.share:.0%})"
+            f", {self.psnr_db:.1f} dB against uncached ({self.num_clips} clips)"
+        )
 
 
 def mag(
@@ -61,3 +80,74 @@ def tea(curve: Curve, threshold: float = 0.15, degree: int = 1) -> Rule:
 
 
 RULES: dict[str, Callable[..., Rule]] = {"mag": mag, "tea": tea}
+
+
+def rule_of(
+    name: str,
+    run: Run,
+    mesh: Mesh,
+    folder: files.PathLike,
+    conditioning: Conditioning,
+    *,
+    seed: int,
+    guidance: float,
+    **how: Any,
+) -> tuple[Rule, Saving]:
+    """A row of `RULES` with its options, for this way of sampling, and what it saves.
+
+    Read from `folder`, a run's; what is not there is measured on the first rows of
+    `conditioning` and written there. how: what `Draw` takes, without a rule.
+    """
+    make = options.read(RULES, name, "sample.cache")
+    way = {"step": run.step, "weights": run.weights, "guidance": guidance, **how}
+    entries = _stored(folder)
+    found = next((entry for entry in entries if entry["way"] == way), None)
+    if found is not None and name in found["savings"]:
+        curve = Curve(np.array(found["ratios"]), np.array(found["changes"]))
+        return make(curve), Saving(**found["savings"][name])
+    count = -(-NUM_CLIPS // mesh.size) * mesh.size
+    rows = np.arange(count, dtype=np.int32)
+    told = jax.tree.map(lambda leaf: leaf[rows % len(leaf)], conditioning)
+
+    def asked(rule: Rule) -> tuple[np.ndarray, Memory]:
+        draw = Draw(run, mesh, rule=rule, **how)
+        made, memory = draw.remembered(seed, rows, told, guidance)
+        assert memory is not None
+        return np.asarray(made), memory
+
+    plain, memory = asked(Never())
+    curve = Curve(np.asarray(memory.ratios), np.asarray(memory.changes))
+    rule = make(curve)
+    made, memory = asked(rule)
+    saving = Saving(len(curve.ratios), int(memory.ran), psnr_db(made, plain), count)
+    entry = {
+        "way": way,
+        "ratios": curve.ratios.tolist(),
+        "changes": curve.changes.tolist(),
+        "savings": (found["savings"] if found else {})
+        | {name: dataclasses.asdict(saving)},
+    }
+    if hosts.is_first():
+        others = [other for other in entries if other is not found]
+        record = {"format_version": FORMAT, "curves": [*others, entry]}
+        files.write_json(files.path(folder) / FILE, record)
+    return rule, saving
+
+
+def psnr_db(made: np.ndarray, wanted: np.ndarray) -> float:
+    """Of the mean squared error over all clips, of 8-bit pixels; for latents, which
+    have no largest value, of what `wanted` spans."""
+    if made.dtype == np.uint8:
+        return pixels.psnr_db(float(pixels.squared_error(made, wanted).mean()))
+    span = float(wanted.max() - wanted.min())
+    error = float(np.mean(np.square(made - wanted), dtype=np.float64))
+    return pixels.psnr_db((255 / span) ** 2 * error)
+
+
+def _stored(folder: files.PathLike) -> list[dict[str, Any]]:
+    """The curves of a run; none where they are of another format."""
+    file = files.path(folder) / FILE
+    if not file.exists():
+        return []
+    record = files.read_json(file)
+    return record["curves"] if record.get("format_version") == FORMAT else []

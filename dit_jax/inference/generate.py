@@ -40,7 +40,8 @@ from dit_jax.parallel import sharding
 from dit_jax.text import Text
 from dit_jax.types import Conditioning
 
-Watch = Callable[[float], None]
+Watch = Callable[[int, int], None]
+"""Hears on the host of every call which one it is, from 1, and of how many."""
 
 
 class Draw:
@@ -55,7 +56,7 @@ class Draw:
     guidance_schedule, guidance_restraint: rows of `SCHEDULES` and `RESTRAINTS` with
     their options; guidance_channels: see `classifier_free`.
     rule: when the blocks are spared, see `caching`; `remembered` tells what came of it.
-    watch: called with the time of every call, on the host, as sampling goes on.
+    watch: hears how far sampling is.
     """
 
     def __init__(
@@ -153,7 +154,9 @@ class Draw:
             estimate = make_estimate(
                 denoise_fn, run.prediction, conditioning, self.bound
             )
-            return estimate if self.watch is None else watched(estimate, self.watch)
+            if self.watch is None:
+                return estimate
+            return watched(estimate, self.grid, self.watch)
 
         start, fresh = noise("sample", 0), partial(noise, "sample/fresh")
         if self.rule is None:
@@ -173,11 +176,14 @@ def _grid(
     return make_grid(name, process, steps, t_max=t_max, **points)
 
 
-def watched(estimate: Estimate, watch: Watch) -> Estimate:
-    """The same, and `watch` hears on the host at which time it is asked."""
+def watched(estimate: Estimate, grid: Grid, watch: Watch) -> Estimate:
+    """The same, and `watch` hears of the call of the grid nearest to where it asks."""
+
+    def hear(t: np.ndarray) -> None:
+        watch(1 + int(np.argmin(np.abs(grid.calls.t - t))), len(grid))
 
     def asked(x: Streams, point: Points) -> Belief:
-        jax.debug.callback(lambda t: watch(float(t)), point.t)
+        jax.debug.callback(hear, point.t)
         return estimate(x, point)
 
     return asked
