@@ -5,6 +5,7 @@ time. `GRIDS` names the ways to space it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
@@ -75,6 +76,9 @@ def uniform(
 Ratios = Callable[[float, float, int], Row]
 """`(largest, smallest, N) -> N falling values` of sigma / alpha, both ends included."""
 
+CountDown = Callable[[int, int], Row]
+"""`(T, N) -> N of the steps 0 to T - 1`, falling."""
+
 
 def karras(largest: float, smallest: float, count: int, rho: float = 7.0) -> Row:
     """Evenly spaced in the rho-th root. Karras et al. 2022, arXiv:2206.00364, eq. 5."""
@@ -107,22 +111,20 @@ def beta_quantiles(shares: Row, a: float, b: float) -> Row:
     return np.where(shares == 0, 0.0, np.where(shares == 1, 1.0, high))
 
 
-def by_noise(ratios: Ratios) -> Callable[[Process, int, float, float], Points]:
-    """A grid whose sigma / alpha are spaced by `ratios`."""
-
-    def spaced(process: Process, steps: int, t_max: float, t_min: float) -> Points:
-        low = t_min or (0.0 if isinstance(process, Discrete) else LEAST)
-        largest, smallest = of_process(process, np.array([t_max, low])).noise_to_signal
-        if not np.isfinite(largest):
-            raise UserError(
-                f"at t = {t_max} nothing is left of the data, where sigma / alpha is "
-                "infinite; start lower (t_max), or choose the uniform grid"
-            )
-        values = ratios(largest, smallest, steps + (t_min > 0))
-        points = of_process(process, times_of(process, values))
-        return points if t_min > 0 else joined(points, CLEAN)
-
-    return spaced
+def by_noise(
+    ratios: Ratios, process: Process, steps: int, t_max: float, t_min: float
+) -> Points:
+    """Points whose sigma / alpha are spaced by `ratios`."""
+    low = t_min or (0.0 if isinstance(process, Discrete) else LEAST)
+    largest, smallest = of_process(process, np.array([t_max, low])).noise_to_signal
+    if not np.isfinite(largest):
+        raise UserError(
+            f"at t = {t_max} nothing is left of the data, where sigma / alpha is "
+            "infinite; start lower (t_max), or choose the uniform grid"
+        )
+    values = ratios(largest, smallest, steps + (t_min > 0))
+    points = of_process(process, times_of(process, values))
+    return points if t_min > 0 else joined(points, CLEAN)
 
 
 def times_of(process: Process, ratios: Row) -> Row:
@@ -133,41 +135,10 @@ def times_of(process: Process, ratios: Row) -> Row:
     return np.interp(np.log(ratios), table, fine)
 
 
-def by_steps(
-    count_down: Callable[[int, int], Row],
-) -> Callable[[Process, int, float, float], Points]:
-    """A grid on whole steps of a discrete process; `count_down(T, N)` names them."""
-
-    def spaced(process: Process, steps: int, t_max: float, t_min: float) -> Points:
-        return _on_steps(process, steps, t_max, t_min, count_down)
-
-    return spaced
-
-
-def respaced(
-    process: Process, steps: int, t_max: float, t_min: float, sections: str = ""
+def on_steps(
+    count_down: CountDown, process: Process, steps: int, t_max: float, t_min: float
 ) -> Points:
-    """DiT's: see `respacing.kept_steps`. sections: numbers of steps joined by +."""
-    counts = [int(part) if part.isdecimal() else 0 for part in sections.split("+")]
-    if sections and (sum(counts) != steps or 0 in counts):
-        raise UserError(
-            f"the sections {sections} of sample.grid are not sample.steps, {steps}, in "
-            "parts joined by +; give as many, such as 100+100+50 for 250"
-        )
-
-    def count_down(total: int, count: int) -> Row:
-        return kept_steps(total, counts if sections else [count])[::-1] * 1.0
-
-    return _on_steps(process, steps, t_max, t_min, count_down)
-
-
-def _on_steps(
-    process: Process,
-    steps: int,
-    t_max: float,
-    t_min: float,
-    count_down: Callable[[int, int], Row],
-) -> Points:
+    """Points on whole steps of a discrete process."""
     if not isinstance(process, Discrete):
         raise UserError(
             "this grid counts the steps of a discrete process, and the run's is "
@@ -198,13 +169,27 @@ def trailing_steps(total: int, count: int) -> Row:
     return np.round(total - np.arange(count) * (total / count)) - 1
 
 
+def sectioned_steps(total: int, count: int, sections: str = "") -> Row:
+    """DiT's: see `respacing.kept_steps`. sections: numbers of steps joined by +."""
+    counts = [int(part) if part.isdecimal() else 0 for part in sections.split("+")]
+    if sections and (sum(counts) != count or 0 in counts):
+        raise UserError(
+            f"the sections {sections} of sample.grid are not sample.steps, {count}, in "
+            "parts joined by +; give as many, such as 100+100+50 for 250"
+        )
+    return kept_steps(total, counts if sections else [count])[::-1] * 1.0
+
+
 GRIDS: dict[str, Callable[..., Points]] = {
     "uniform": uniform,
-    "karras": by_noise(karras),
-    "exponential": by_noise(exponential),
-    "beta": by_noise(beta),
-    "linspace": by_steps(linspace_steps),
-    "leading": by_steps(leading_steps),
-    "trailing": by_steps(trailing_steps),
-    "respaced": respaced,
+    "karras": lambda *way, rho=7.0: by_noise(partial(karras, rho=rho), *way),
+    "exponential": lambda *way: by_noise(exponential, *way),
+    "beta": lambda *way, a=0.6, b=0.6: by_noise(partial(beta, a=a, b=b), *way),
+    "linspace": lambda *way: on_steps(linspace_steps, *way),
+    "leading": lambda *way: on_steps(leading_steps, *way),
+    "trailing": lambda *way: on_steps(trailing_steps, *way),
+    "respaced": lambda *way, sections="": on_steps(
+        partial(sectioned_steps, sections=sections), *way
+    ),
 }
+"""name -> `(process, steps, t_max, t_min)`, and its options, -> points."""

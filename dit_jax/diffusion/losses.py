@@ -142,11 +142,7 @@ def variational_loss(
     Nichol and Dhariwal 2021, arXiv:2102.09672, section 3.1.
     """
     kind = choose(BOUNDS, bound, "the bound")
-    if kind.is_all and weight is not none:
-        raise UserError(
-            f"the bound {bound} is all of the loss and has no squared errors to weigh; "
-            "choose the weight none, or the bound mse"
-        )
+    require_weighable(bound, weight)
     chain = Chain(process)
     nearest = chain.steps_at(t)
     step = jax.tree.broadcast(nearest, x0)
@@ -179,6 +175,15 @@ def variational_loss(
         return Terms(mse, mse, None)
     vb = mean_bound(jax.lax.stop_gradient(out))
     return Terms(mse + vb_weight * vb, mse, vb)
+
+
+def require_weighable(bound: str, weight: Weight) -> None:
+    """UserError where a weight would be of nothing."""
+    if BOUNDS[bound].is_all and weight is not none:
+        raise UserError(
+            f"the bound {bound} is all of the loss and has no squared errors to weigh; "
+            "choose the weight none, or the bound mse"
+        )
 
 
 def _generated_mean(values: Streams, conditioning: Conditioning) -> Float[Array, " B"]:

@@ -179,8 +179,8 @@ def _grid(
 def watched(estimate: Estimate, grid: Grid, watch: Watch) -> Estimate:
     """The same, and `watch` hears of the call of the grid nearest to where it asks."""
 
-    def hear(t: np.ndarray) -> None:
-        watch(1 + int(np.argmin(np.abs(grid.calls.t - t))), len(grid))
+    def hear(t: ArrayLike) -> None:
+        watch(1 + int(np.argmin(np.abs(grid.calls.t - np.asarray(t)))), len(grid))
 
     def asked(x: Streams, point: Points) -> Belief:
         jax.debug.callback(hear, point.t)

@@ -15,7 +15,12 @@ from ml_collections import ConfigDict as Config
 
 from dit_jax import config as config_lib
 from dit_jax.diffusion import options
-from dit_jax.diffusion.losses import BOUNDS, denoising_loss, variational_loss
+from dit_jax.diffusion.losses import (
+    BOUNDS,
+    denoising_loss,
+    require_weighable,
+    variational_loss,
+)
 from dit_jax.diffusion.posteriors import VARIANCES
 from dit_jax.diffusion.predictions import PREDICTIONS
 from dit_jax.diffusion.processes import Discrete, Process
@@ -272,7 +277,7 @@ def _criterion(config: Config, process: Process) -> Callable[..., Any]:
     diffusion = config.diffusion
     for key in ("prediction", "loss"):
         choose(dict.fromkeys(PREDICTIONS), diffusion[key], f"diffusion.{key}")
-    told = {
+    told: dict[str, Any] = {
         "prediction": diffusion.prediction,
         "loss_in": diffusion.loss,
         "weight": options.read(WEIGHTS, diffusion.weight, "diffusion.weight"),
@@ -286,6 +291,7 @@ def _criterion(config: Config, process: Process) -> Callable[..., Any]:
             f"process, and diffusion.process is {diffusion.process}; set the bound to "
             "none or choose a ddpm process"
         )
+    require_weighable(diffusion.bound, told["weight"])
     variance = choose(VARIANCES, diffusion.variance, "diffusion.variance")
     is_learned = variance(Chain(process).grid).fixed is None
     if is_learned and not config.model.learn_sigma:

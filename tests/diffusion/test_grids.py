@@ -4,11 +4,12 @@ import pytest
 
 from dit_jax.diffusion.grids import GRIDS, make_grid
 from dit_jax.diffusion.processes import PROCESSES, Discrete, RectifiedFlow, build
+from dit_jax.diffusion.respacing import kept_steps
 from dit_jax.errors import UserError
 
 FLOW, DDPM = RectifiedFlow(), PROCESSES["ddpm_linear"]()
 VP = PROCESSES["variance_preserving"]()
-OF_STEPS = {"linspace", "leading", "trailing"}
+OF_STEPS = {"linspace", "leading", "trailing", "respaced"}
 MADE = {name: make() for name, make in PROCESSES.items()}
 GRIDS_OF_PROCESSES = [
     pytest.param(grid, steps, process, id=f"{grid}-{steps}-{name}")
@@ -101,3 +102,27 @@ def test_impossible_ends_are_refused(options, message):
 def test_a_shift_of_a_grid_that_has_its_own_spacing_is_refused():
     with pytest.raises(UserError, match="would do nothing"):
         make_grid("karras", VP, 5, shift=3.0)
+
+
+def test_options_of_a_grid_follow_its_name():
+    def roots(rho):
+        found = make_grid(f"karras:rho={rho}", VP, 12).calls.noise_to_signal
+        gaps = np.diff(found ** (1 / rho))
+        return gaps / gaps[0]
+
+    for rho in (3.0, 7.0):
+        np.testing.assert_allclose(roots(rho), 1, rtol=1e-3)
+    even = make_grid("beta:a=1,b=1", VP, 12).calls.noise_to_signal
+    np.testing.assert_allclose(np.diff(even), np.diff(even)[0], rtol=1e-3)
+
+
+def test_a_respaced_grid_keeps_what_the_respacing_keeps():
+    def steps(name, count):
+        calls = make_grid(name, DDPM, count).calls
+        return (calls.t * 999).round().astype(int).tolist()[::-1]
+
+    assert steps("respaced", 250) == kept_steps(1000, "250").tolist()
+    assert steps("respaced:sections=3+7+40", 50) == kept_steps(1000, "3,7,40").tolist()
+    for wrong in ("3+7", "50x", "25++25"):
+        with pytest.raises(UserError, match="are not sample.steps, 50, in parts"):
+            make_grid(f"respaced:sections={wrong}", DDPM, 50)

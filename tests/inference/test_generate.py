@@ -1,5 +1,7 @@
 """One seed gives one video, whatever the mesh and the batch; labels are heard."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from dit_jax.diffusion.samplers import make_estimate
 from dit_jax.errors import UserError
 from dit_jax.inference import generate
 from dit_jax.inference.generate import Draw, told
-from dit_jax.inference.run_folder import Run
+from dit_jax.inference.run_folder import Run, process_of
 from dit_jax.parallel import mesh
 from tests.inference.conftest import OPTIONS
 
@@ -122,3 +124,61 @@ def test_seeds_labels_and_guidance_of_one_shape_share_a_program(run, monkeypatch
     draw(0, rows, told(run, np.array([0, 1])), 1.0)  # half the work: another program
     draw(1, rows, told(run, np.array([0, 2])), 1.0)
     assert len(traced) == 2
+
+
+def drawn(run, guidance=2.0, seed=0, **changed):
+    alone = mesh.build(jax.devices()[:1], data=-1, fsdp=1, context=1, tensor=1)
+    draw = Draw(run, alone, **(OPTIONS | {"sampler": "euler"} | changed))
+    labels = told(run, np.array([0, 1]))
+    rows = np.arange(2, dtype=np.int32)
+    return np.asarray(draw(seed, rows, labels, guidance)).astype(int)
+
+
+def test_whoever_watches_hears_of_every_step_and_changes_nothing(run):
+    heard = []
+    found = drawn(run, watch=lambda done, total: heard.append((done, total)))
+    jax.effects_barrier()
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    np.testing.assert_array_equal(found, drawn(run))
+
+
+def test_an_adaptive_method_goes_where_many_steps_go(run):
+    found = drawn(run, sampler="dopri5:rtol=1e-4,atol=1e-5")
+    coarse, fine = (drawn(run, sampler="heun", steps=n) for n in (4, 128))
+    assert np.abs(found - fine).mean() < 1
+    assert np.abs(found - fine).mean() < 0.5 * np.abs(coarse - fine).mean()
+
+
+def test_guidance_is_scheduled_restrained_and_of_some_channels(run):
+    plain, guided = drawn(run, 1.0), drawn(run, 3.0)
+
+    def gain(guidance=3.0, **changed):
+        """0 where nothing is guided, 1 where all is."""
+        found = drawn(run, guidance, **changed)
+        return np.abs(found - plain).mean() / np.abs(guided - plain).mean()
+
+    assert gain(guidance_schedule="interval:low=0.9,high=0.95") == 0
+    assert 0 < gain(guidance_schedule="interval:low=0.6,high=1.0") < 1
+    assert gain(0.0, guidance_schedule="cosine") < 0.02  # 1 + 0 at every step
+    assert 0 < gain(guidance_channels=1) < 1
+    assert gain(guidance_restraint="renormed:over=channel") < 1
+
+
+def test_a_network_that_says_its_variance_is_sampled_with_it(make_run):
+    values = {"model__learn_sigma": "True", "diffusion__process": "ddpm_linear"}
+    run = make_run(**values)
+    run = dataclasses.replace(run, process=process_of(run.config.diffusion))
+    way = {"grid": "respaced:sections=3+5", "steps": 8}
+    small, said = (
+        drawn(run, sampler=f"ddpm:variance={name}", **way)
+        for name in ("fixed_small", "learned_range")
+    )
+    assert np.any(small != said)
+    with pytest.raises(UserError, match="8 steps|sample.steps, 6"):
+        drawn(run, sampler="euler", **way | {"steps": 6})
+
+
+def test_every_x0_can_be_clipped(run):
+    found = drawn(run, sampler="ancestral", clip="clipped:limit=1e-6")
+    nothing = run.show(jax.numpy.zeros((1, *run.latent_shape)))
+    assert np.abs(found - np.asarray(nothing).astype(int)).max() <= 1

@@ -86,3 +86,48 @@ def test_a_dataset_without_the_models_text_is_refused(
     facts = assembly.LatentFacts((4, 8, 8, 8), 5, text_shape=text_shape)
     with pytest.raises(UserError, match=message):
         assembly.assemble(training.config, facts, training.mesh)
+
+
+VARIED = {
+    "model__learn_sigma": "True",
+    "diffusion__process": "ddpm_linear",
+    "diffusion__bound": "mse",
+}
+
+
+def test_the_bound_is_of_what_a_config_can_train(make_training):
+    def refuse(message, **values):
+        with pytest.raises(UserError, match=message):
+            make_training({}, **(VARIED | values))
+
+    refuse(
+        "a sum over the steps of a ddpm process", diffusion__process="rectified_flow"
+    )
+    refuse("set model.learn_sigma=True", model__learn_sigma="False")
+    refuse("moves the variance alone", diffusion__variance="fixed_small")
+    refuse(
+        "has no squared errors to weigh", diffusion__bound="kl", diffusion__weight="p2"
+    )
+    refuse("diffusion.bound is 'vlb'", diffusion__bound="vlb")
+    refuse("an option of diffusion.weight p2 is 'g'", diffusion__weight="p2:g=1")
+
+
+@pytest.mark.parametrize("bound", ["mse", "rescaled_mse", "kl", "rescaled_kl"])
+def test_every_bound_trains(make_training, bound):
+    training = make_training(
+        {}, in_haste=True, **(VARIED | {"diffusion__bound": bound})
+    )
+    losses = training.train(2)[1]
+    assert np.all(np.isfinite(losses))
+
+
+def test_a_weight_is_named_with_its_options(make_training):
+    def losses(**values):
+        training = make_training({}, in_haste=True, **values)
+        return training.train(1)[1][0]
+
+    plain = losses(diffusion__loss="x0")
+    # snr <= gamma everywhere: min(snr, gamma) in x0 is snr, which is eps's own error
+    weighted = losses(diffusion__loss="x0", diffusion__weight="min_snr:gamma=1e12")
+    assert weighted == pytest.approx(losses(diffusion__loss="eps"), rel=1e-4)
+    assert abs(weighted - plain) > 0.1 * plain

@@ -11,8 +11,15 @@ from dit_jax.diffusion import samplers
 from dit_jax.diffusion.grids import make_grid
 from dit_jax.diffusion.predictions import PREDICTIONS
 from dit_jax.diffusion.processes import PROCESSES, RectifiedFlow
-from dit_jax.diffusion.samplers import SAMPLERS, choose_sampler, clipped, sample
+from dit_jax.diffusion.samplers import (
+    SAMPLERS,
+    choose_sampler,
+    clipped,
+    planned,
+    sample,
+)
 from dit_jax.diffusion.samplers.one_step import ddpm
+from dit_jax.diffusion.times import LAST_TRAINED
 from dit_jax.errors import UserError
 from dit_jax.types import Conditioning
 from tests.diffusion.laws import GAUSSIAN, exact_denoiser, normal, walk
@@ -252,3 +259,38 @@ def test_an_option_is_the_same_as_its_argument():
     grid = make_grid("uniform", PROCESSES["ddpm_linear"](), 5)
     found = choose_sampler("ddpm:variance=fixed_large", FLOW)(grid)
     np.testing.assert_array_equal(found.of_noise, ddpm(grid, "fixed_large").of_noise)
+
+
+def start_of(name, prediction, process, grid="uniform", t_max=None, steps=8):
+    _, way = planned(
+        choose_sampler(name, process),
+        prediction,
+        lambda t_max: make_grid(grid, process, steps, t_max=t_max),
+        t_max,
+    )
+    return way.calls.t[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction", "grid", "start"),
+    [
+        ("euler", "x0", "uniform", 1.0),
+        ("euler", "eps", "uniform", LAST_TRAINED),  # eps says nothing of x0 at 1
+        ("euler", "v", "karras", LAST_TRAINED),  # sigma / alpha is infinite at 1
+        ("dpm_2m", "v", "uniform", LAST_TRAINED),  # so is log(alpha / sigma)
+        ("dopri5", "velocity", "uniform", 1.0),
+    ],
+)
+def test_sampling_starts_from_noise_alone_or_close_to_it(name, prediction, grid, start):
+    assert start_of(name, prediction, FLOW, grid) == start
+    assert start_of(name, prediction, FLOW, grid, t_max=0.9) == pytest.approx(0.9)
+    if start < 1:
+        with pytest.raises(ValueError, match="t_max"):
+            start_of(name, prediction, FLOW, grid, t_max=1.0)
+
+
+def test_what_no_start_would_mend_is_said_of_the_whole_way():
+    with pytest.raises(UserError, match="steps of a discrete process"):
+        start_of("euler", "x0", FLOW, "trailing")
+    with pytest.raises(UserError, match="even number of steps"):
+        start_of("midpoint", "x0", FLOW, steps=7)
