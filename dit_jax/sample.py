@@ -47,7 +47,11 @@ flags.DEFINE_float("shift", None, "Shift of the time grid towards noise; 1.0 is 
 flags.DEFINE_string(
     "sampler", None, "A sampler with its options, such as dpmpp_2m or ddim:eta=0.5."
 )
-flags.DEFINE_string("grid", None, "Where it asks, such as uniform or karras.")
+flags.DEFINE_string(
+    "grid",
+    None,
+    "Where it asks, such as uniform or karras; without --shift, unshifted.",
+)
 flags.DEFINE_string(
     "cache", None, "Calls to spare, such as mag or tea:threshold=0.2; none is off."
 )
@@ -140,8 +144,13 @@ def _watch() -> Watch | None:
 
 
 def sampling_options(run: Run, num_devices: int) -> Options:
-    """The run's `sample.*` values under the flags that were given."""
+    """The run's `sample.*` values under the flags that were given.
+
+    The run's shift is of its own grid: another grid starts without.
+    """
     options = dict(run.config.sample)
+    if FLAGS.grid is not None:
+        options["shift"] = 1.0
     for name in (flag for flag in options if flag in FLAGS):
         if FLAGS[name].value is not None:
             options[name] = FLAGS[name].value

@@ -91,6 +91,7 @@ def rule_of(
     *,
     seed: int,
     guidance: float,
+    num_clips: int = NUM_CLIPS,
     **how: Any,
 ) -> tuple[Rule, Saving]:
     """A row of `RULES` with its options, for this way of sampling, and what it saves.
@@ -105,7 +106,7 @@ def rule_of(
     if found is not None and name in found["savings"]:
         curve = Curve(np.array(found["ratios"]), np.array(found["changes"]))
         return make(curve), Saving(**found["savings"][name])
-    count = -(-NUM_CLIPS // mesh.size) * mesh.size
+    count = -(-num_clips // mesh.size) * mesh.size
     rows = np.arange(count, dtype=np.int32)
     told = jax.tree.map(lambda leaf: leaf[rows % len(leaf)], conditioning)
 

@@ -81,3 +81,17 @@ def test_an_unlabelled_dataset_without_validation_goes_all_the_way(videos, tmp_p
     assert done.returncode == 0, done.stderr
     assert "no validation examples" in done.stdout
     assert sample(folder, tmp_path / "out", "--num=2")["videos"].shape[0] == 2
+
+
+def test_sampler_grid_and_cache_are_flags(trained, output):
+    flags = ["--num=2", "--nomp4", "--steps=6", "--sampler=dpmpp_2m", "--grid=karras"]
+    plain = sample(trained, output / "plain", *flags)["videos"].astype(int)
+    cache = "mag:threshold=1e9,longest=2,kept=0.4"
+    cached = sample(trained, output / "cached", *flags, f"--cache={cache}")
+    assert np.any(cached["videos"] != plain)
+    facts = json.loads((output / "cached" / "samples.json").read_text())
+    assert (facts["sampler"], facts["grid"]) == ("dpmpp_2m", "karras")
+    assert (facts["cache"], facts["saving"]["calls"]) == (cache, 6)
+    assert facts["saving"]["ran"] == 3
+    stored = json.loads((trained / "caching.json").read_text())["curves"]
+    assert [list(entry["savings"]) for entry in stored] == [[cache]]
