@@ -59,14 +59,12 @@ def renoised(grid: Grid) -> Steps:
     return make(grid.calls, of_x0=[grid.ends.alpha], of_noise=grid.ends.sigma)
 
 
-def ddpm(
-    grid: Grid, variance: str = "fixed_small", *, noisy_end: bool = False
-) -> Steps:
+def ddpm(grid: Grid, variance: str = "fixed_small") -> Steps:
     """Ho et al. 2020, arXiv:2006.11239, eq. 7: the posterior's mean from x and x0, and
     noise of a variance of `VARIANCES`. For variance-preserving processes.
 
     The mean is the same as `ancestral`'s where x0 and eps fit together, which a
-    clipped x0 does not. noisy_end: whether a step to clean data draws noise as well.
+    clipped x0 does not. A step to clean data draws none.
     """
     of_x, of_x0 = posteriors.posterior_mean(grid)
     chosen = choose(posteriors.VARIANCES, variance, "the variance")(grid)
@@ -75,6 +73,6 @@ def ddpm(
         grid.calls,
         of_x=of_x,
         of_x0=[of_x0],
-        of_noise=np.where((grid.ends.sigma > 0) | noisy_end, scale, 0.0),
+        of_noise=np.where(grid.ends.sigma > 0, scale, 0.0),
         variances=chosen.log_bounds if chosen.fixed is None else None,
     )

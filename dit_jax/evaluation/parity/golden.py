@@ -27,8 +27,7 @@ GRADIENT_ATOL = 1e-4  # of the gradient's largest value
 TRAJECTORIES = ("samples", "pred_xstart", "model_out")
 ATOLS = {"prior_bpd": 1e-6}  # of outputs near 0
 TABLE_ATOL = 1e-9  # of tables made from nothing, in float64
-ROUNDING = "rounding/"  # before the name of an output, see `Runner`
-ROUNDING_RTOL = 1e-3  # of the largest value: what moves more in float32 is no result
+MEASURED_RTOL = 1e-3  # of the largest value: what moves more in float32 is no result
 ADAPTIVE, ADAPTIVE_ATOL = ("dopri5",), 2e-3  # methods that choose their own steps
 
 
@@ -77,17 +76,13 @@ class Uncovered(ValueError):
 Outputs = dict[str, np.ndarray]
 
 Runner = Callable[[Case], Outputs]
-"""Our outputs for a case, under the case's names.
-
-For a case that does not say how far float32 stands from float64 it may tell what it
-finds of ours, under `ROUNDING` and the output's name.
-"""
+"""Our outputs for a case, under the case's names."""
 
 
 class Measured(dict):
-    """Outputs with a rounding of our own measuring, for cases that have none."""
+    """Outputs, and how far float32 moves them, for cases that do not say it."""
 
-    def __init__(self, outputs: Outputs, rounding: dict[str, dict[str, float]]):
+    def __init__(self, outputs: Outputs, rounding: Mapping[str, float]):
         super().__init__(outputs)
         self.rounding = rounding
 
@@ -145,8 +140,6 @@ def compare(case: Case, found: Arrays) -> list[Difference]:
     """
     if not case.outputs:
         raise DataError("the case has no out/: nothing to compare")
-    if isinstance(found, Measured) and not case.rounding:
-        case = dataclasses.replace(case, rounding=found.rounding)
     return [_difference(case, name, found) for name in sorted(case.outputs)]
 
 
@@ -159,8 +152,8 @@ def _difference(case: Case, name: str, found: Arrays) -> Difference:
         raise DataError(f"out/{name} is {theirs.shape}, ours is {ours.shape}")
     off = np.abs(ours.astype(np.float64) - theirs)
     size = np.abs(theirs)
-    ours_rounds = float(found.get(ROUNDING + name, 0.0))
-    allowed = np.broadcast_to(_allowed(case, name, size, ours_rounds), off.shape)
+    measured = found.rounding.get(name, 0.0) if isinstance(found, Measured) else 0.0
+    allowed = np.broadcast_to(_allowed(case, name, size, measured), off.shape)
     return Difference(
         name=name,
         absolute=float(off.max()),
@@ -171,7 +164,7 @@ def _difference(case: Case, name: str, found: Arrays) -> Difference:
 
 
 def _allowed(
-    case: Case, name: str, size: np.ndarray, ours_rounds: float
+    case: Case, name: str, size: np.ndarray, measured: float
 ) -> np.ndarray | float:
     """The absolute error that values of this size may have."""
     if name.startswith("grad"):
@@ -180,7 +173,7 @@ def _allowed(
         return ADAPTIVE_ATOL
     if not case.params and not case.inputs:
         return TABLE_ATOL + RTOL * size
-    most = min(ROUNDINGS * ours_rounds, ROUNDING_RTOL * float(size.max()))
+    most = min(ROUNDINGS * measured, MEASURED_RTOL * float(size.max()))
     if name in case.rounding:
         most = ROUNDINGS * case.rounding[name]["fp32_minus_fp64_max_abs"]
     if name in TRAJECTORIES:  # a stand-in is no denoiser, and states may grow

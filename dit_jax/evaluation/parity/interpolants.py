@@ -26,9 +26,7 @@ from dit_jax.diffusion.samplers.steps import Noise, Way
 from dit_jax.diffusion.streams import align
 from dit_jax.evaluation.parity.golden import (
     ADAPTIVE,
-    ROUNDING,
     Case,
-    Outputs,
     Uncovered,
 )
 from dit_jax.types import Conditioning
@@ -149,7 +147,7 @@ class Transport:
         sampler: Callable[[Grid], Way],
         times: Float[np.ndarray, " S"],
         noise: Noise | None,
-    ) -> tuple[np.ndarray, Outputs]:
+    ) -> tuple[np.ndarray, dict[str, float]]:
         """All states of a sampler from z along the times; and, unless it chooses its
         own steps, how far float32 moves them."""
 
@@ -170,7 +168,7 @@ class Transport:
             return states, {}
         with jax.enable_x64(True):
             off = np.abs(states - np.asarray(run(self.rounded(times))))
-        return states, {f"{ROUNDING}samples": np.asarray(off.max())}
+        return states, {"samples": float(off.max())}
 
 
 def one_of(table: Mapping[Any, Any], option: str, value: Any) -> Any:

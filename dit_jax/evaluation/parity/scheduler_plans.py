@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 
 from dit_jax.diffusion.points import Grid, Points, of_scales
-from dit_jax.diffusion.posteriors import posterior_variance
+from dit_jax.diffusion.posteriors import forward_variance, posterior_variance
 from dit_jax.diffusion.samplers import (
     Sampler,
+    Steps,
     ddim,
     ddpm,
     edm,
@@ -97,7 +98,7 @@ def plan_ddpm(o: Options) -> Plan:
     variance = chosen(o, "variance_type", VARIANCES)
     return Plan(
         Grid.to_data(_of_powers(steps, power[steps])),
-        (partial(ddpm, variance=variance, noisy_end=bool(steps[-1] > 0)),),
+        (partial(_ddpm, variance=variance, is_noisy=bool(steps[-1] > 0)),),
         prediction_of(o),
         bound_of(o),
         powers=ours,
@@ -119,6 +120,16 @@ def plan_ddim(o: Options) -> Plan:
         bound_of(o, moves_eps=o["use_clipped_model_output"]),
         powers=ours,
     )
+
+
+def _ddpm(grid: Grid, variance: str, is_noisy: bool) -> Steps:
+    """Which draws noise of the forward step's variance on clean data, if that is the
+    larger one and the last step called is not the process's first."""
+    steps = ddpm(grid, variance)
+    if not is_noisy or variance != "fixed_large":
+        return steps
+    noise = np.sqrt(forward_variance(grid))
+    return dataclasses.replace(steps, of_noise=noise, draws=True)
 
 
 def whole_steps(o: Options, **how: int) -> np.ndarray:

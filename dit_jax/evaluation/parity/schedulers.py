@@ -128,7 +128,7 @@ def _walk(
 
 def _rounding(
     plan: Plan, steps: Steps, walk: Walk, noise: np.ndarray | None
-) -> dict[str, dict[str, float]]:
+) -> dict[str, float]:
     """What a rounding of float32 after every row comes to, walked through as noise.
 
     A row that takes a large state to a small one rounds as the large one does, where a
@@ -143,10 +143,7 @@ def _rounding(
     all_draw = dataclasses.replace(steps, of_noise=np.ones(len(steps)))
     shaken = _walk(plan, all_draw, walk.x[0], more)
     offs = {"samples": shaken.x - walk.x, "model_out": shaken.out - walk.out}
-    return {
-        name: {"fp32_minus_fp64_max_abs": float(np.abs(off).max())}
-        for name, off in offs.items()
-    }
+    return {name: float(np.abs(off).max()) for name, off in offs.items()}
 
 
 def _units(plan: Plan, steps: Steps) -> np.ndarray:

@@ -20,7 +20,13 @@ from dit_jax.diffusion.samplers.adaptive import adaptive
 from dit_jax.diffusion.streams import align
 from dit_jax.diffusion.weightings import WEIGHTS, none
 from dit_jax.errors import DataError
-from dit_jax.evaluation.parity.golden import Case, Outputs, Runner, Uncovered
+from dit_jax.evaluation.parity.golden import (
+    Case,
+    Measured,
+    Outputs,
+    Runner,
+    Uncovered,
+)
 from dit_jax.evaluation.parity.interpolants import PATHS, Transport, one_of, read
 from dit_jax.types import Conditioning
 
@@ -69,7 +75,7 @@ def ode(case: Case) -> Outputs:
     states, rounding = model.sampled(case, sampler, asked, None)
     start = case.inputs["z"][None]
     states = np.concatenate([start, states[solver.rows - 1 :: solver.rows]])
-    return {"samples": states, "t": times} | rounding
+    return Measured({"samples": states, "t": times}, rounding)
 
 
 FORMS = {name: name for name in transport.DIFFUSIONS} | {
@@ -121,7 +127,7 @@ def sde(case: Case) -> Outputs:
     noisy = rows * len(noise)
     after = states[noisy:] if len(states) > noisy else states[-1:]
     states = np.concatenate([states[rows - 1 : noisy : rows], after])
-    return {"samples": states, "t": times} | rounding
+    return Measured({"samples": states, "t": times}, rounding)
 
 
 def at_least(least: int, options: Mapping[str, Any], name: str) -> int:
