@@ -45,7 +45,7 @@ flags.DEFINE_integer("steps", None, "Sampling steps.")
 flags.DEFINE_float("guidance", None, "uncond + guidance (cond - uncond); 1.0 is off.")
 flags.DEFINE_float("shift", None, "Shift of the time grid towards noise; 1.0 is off.")
 flags.DEFINE_string(
-    "sampler", None, "A sampler with its options, such as dpmpp_2m or ddim:eta=0.5."
+    "sampler", None, "A sampler, with its options after a colon; docs/diffusion.md."
 )
 flags.DEFINE_string(
     "grid",

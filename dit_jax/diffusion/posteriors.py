@@ -35,7 +35,7 @@ def forward_variance(grid: Grid) -> Column:
     if last.sigma[0] * first.alpha[0] > first.sigma[0] * last.alpha[0]:
         raise UserError(
             "a step to more noise has no posterior to draw from; walk this grid with a "
-            "sampler that draws nothing, such as euler or ddim with eta 0"
+            "sampler that draws no noise"
         )
     added = grid.calls.sigma**2 - (kept(grid) * grid.ends.sigma) ** 2
     return np.maximum(added, 0)
