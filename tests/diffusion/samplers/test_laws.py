@@ -83,6 +83,45 @@ def test_the_exact_denoiser_of_a_mixture_reaches_its_law(name, process):
     np.testing.assert_allclose(left, WEIGHTS[0], atol=0.02)
 
 
+# Two long Gaussians across each other: no coordinate can be denoised alone.
+PLANE_MEANS = np.array([[1.0, 0.5], [-0.8, 0.2]])
+PLANE_SPREADS = np.array([[[0.5, 0.3], [0.3, 0.3]], [[0.3, -0.2], [-0.2, 0.4]]])
+PLANE_WEIGHTS = np.array([0.3, 0.7])
+
+
+@jax.jit
+def walk_on_a_plane(table, start):
+    def believed(x, point):
+        power = point.alpha**2 * PLANE_SPREADS + point.sigma**2 * jnp.eye(2)[None]
+        off = x[:, None] - (point.alpha * PLANE_MEANS)[None]
+        pulled = jnp.einsum("kij,nkj->nki", jnp.linalg.inv(power), off)
+        size = jnp.log(PLANE_WEIGHTS) - jnp.linalg.slogdet(power)[1] / 2
+        share = jax.nn.softmax(size[None] - jnp.sum(off * pulled, -1) / 2)
+        near = jnp.einsum("kij,nkj->nki", point.alpha * PLANE_SPREADS, pulled)
+        x0 = jnp.einsum("nk,nki->ni", share, PLANE_MEANS[None] + near)
+        return Belief(x0, (x - point.alpha * x0) / point.sigma)
+
+    return table.run(
+        believed, start, lambda row: jax.random.normal(jax.random.key(row + 100), start.shape)
+    )
+
+
+@every_denoising_sampler
+def test_a_mixture_on_a_plane_has_its_mean_and_covariance(name):
+    mean = PLANE_WEIGHTS @ PLANE_MEANS
+    away = PLANE_MEANS - mean
+    covariance = np.einsum("k,kij->ij", PLANE_WEIGHTS, PLANE_SPREADS)
+    covariance += np.einsum("k,ki,kj->ij", PLANE_WEIGHTS, away, away)
+    process = PROCESSES["rectified_flow"]()
+    table = SAMPLERS[name](make_grid("uniform", process, 200, **ends(name, process)))
+    x = np.float64(walk_on_a_plane(table, normal(7, 20000, 2)))
+    bias = 0.02  # of 200 steps of first order
+    power = np.diag(covariance)
+    assert np.all(np.abs(x.mean(0) - mean) < 4 * np.sqrt(power / len(x)) + bias)
+    errors = 4 * np.sqrt(2 * np.outer(power, power) / len(x)) + bias
+    assert np.all(np.abs(np.cov(x.T) - covariance) < errors)
+
+
 @every_process
 def test_renoised_samples_of_an_exact_consistency_function_have_its_law(process):
     def path_end(xt, point):
