@@ -102,7 +102,9 @@ def walk_on_a_plane(table, start):
         return Belief(x0, (x - point.alpha * x0) / point.sigma)
 
     return table.run(
-        believed, start, lambda row: jax.random.normal(jax.random.key(row + 100), start.shape)
+        believed,
+        start,
+        lambda row: jax.random.normal(jax.random.key(row + 100), start.shape),
     )
 
 
