@@ -113,8 +113,9 @@ def get_config(argument: str = "") -> ConfigDict:
 
     # The noise process, what the model predicts, and where the error is measured.
     config.diffusion = ConfigDict()
-    # rectified_flow | variance_preserving | trigonometric | ddpm_linear |
-    # ddpm_scaled_linear | ddpm_cosine.
+    # rectified_flow | variance_preserving:beta_min=0.1,beta_max=20.0 | trigonometric |
+    # ddpm_linear:num_steps=1000,first=1e-4,last=0.02 | ddpm_scaled_linear |
+    # ddpm_cosine.
     config.diffusion.process = "rectified_flow"
     config.diffusion.zero_terminal_snr = False  # of ddpm: no data left at the end
     config.diffusion.snr_shift = 1.0  # of ddpm: its SNR is divided by this
@@ -209,9 +210,10 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sample.guidance_restraint = "none"
     config.sample.guidance_channels = placeholder(int)  # the first ones; None: all
     config.sample.shift = 1.0  # of the time grid, as diffusion.times_shift
-    # Where sampling starts; None: 1, or 0.999 where that leaves nothing to go by.
+    # Where sampling starts and ends. None: at 1 and 0, noise and clean data, or at
+    # 0.999 and 0.001 where there is nothing to go by, as for eps on flows.
     config.sample.t_max = placeholder(float)
-    config.sample.t_min = 0.0  # where it ends: 0 is clean data
+    config.sample.t_min = placeholder(float)
     config.sample.clip = "none"  # of every x0: none | clipped:limit=1.0 | thresholded
     # Calls that are spared: none | mag:threshold=0.06,longest=2 | tea:threshold=0.15.
     config.sample.cache = "none"

@@ -15,6 +15,10 @@ class UserError(ValueError):
     """A flag, config value or input that the user must change."""
 
 
+class NoAnswer(UserError):
+    """What is asked has no answer at an end of a process; inside there is one."""
+
+
 class DataError(ValueError):
     """Stored data that is corrupt, incomplete or of another kind than it says."""
 

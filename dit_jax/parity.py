@@ -54,6 +54,10 @@ def check(path: str, case: golden.Case) -> dict:
     except golden.Uncovered as missing:
         _say(f"{path}: {missing}")
         return {"code": UNCOVERED, "system": case.system, "differences": []}
+    except (UserError, TypeError, AttributeError) as refused:  # by what would run it
+        options = ", ".join(f"{key} = {value!r}" for key, value in case.config.items())
+        _say(f"{path}: not covered with the options {options} ({refused})")
+        return {"code": UNCOVERED, "system": case.system, "differences": []}
     except ValueError as misfit:  # of the case and the system that it names
         error = str(misfit)
     for line in _lines(path, differences, unread, error):

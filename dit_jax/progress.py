@@ -18,6 +18,8 @@ class Progress:
         self.what, self.done = "", 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        if (what, done) == (self.what, self.done):
+            return  # asked again at the same place
         if what != self.what or done < self.done:
             self.what, self.start = what, time.monotonic()
         self.done = done

@@ -52,6 +52,9 @@ flags.DEFINE_string(
     None,
     "Where it asks, such as uniform or karras; without --shift, unshifted.",
 )
+flags.DEFINE_float("t_max", None, "Where sampling starts, at most 1, noise.")
+flags.DEFINE_float("t_min", None, "Where sampling ends, at least 0, clean data.")
+flags.DEFINE_string("clip", None, "What is done to every x0, such as clipped:limit=3.")
 flags.DEFINE_string(
     "cache", None, "Calls to spare, such as mag or tea:threshold=0.2; none is off."
 )
@@ -61,6 +64,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "guidance_restraint", None, "What holds it back, such as rescaled:phi=0.7."
 )
+flags.DEFINE_integer("guidance_channels", None, "Only the first ones are guided.")
 flags.DEFINE_integer("step", None, "Checkpoint step; the newest when not given.")
 flags.DEFINE_enum("weights", "ema", run_folder.WEIGHTS, "Which weights to use.")
 flags.DEFINE_integer("sheet_rows", 16, "Rows of sheet.png.")
@@ -76,6 +80,8 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"--{name} is {getattr(FLAGS, name)}; give at least 1")
     if FLAGS.guidance is not None and not math.isfinite(FLAGS.guidance):
         raise UserError(f"--guidance is {FLAGS.guidance}; give a finite number")
+    if FLAGS.seed is not None and not 0 <= FLAGS.seed < 2**32:
+        raise UserError(f"--seed is {FLAGS.seed}; give 0 to {2**32 - 1}")
     devices = mesh.build(data=-1, fsdp=1, context=1, tensor=1)
     run = run_folder.load(workdir, devices, step=FLAGS.step, weights=FLAGS.weights)
     wanted = prompts.make(

@@ -15,7 +15,7 @@ from dit_jax.diffusion.points import CLEAN, Grid, Points, Row, joined, of_proces
 from dit_jax.diffusion.processes import Discrete, Process
 from dit_jax.diffusion.respacing import kept_steps
 from dit_jax.diffusion.times import require_shift, shift_time
-from dit_jax.errors import UserError
+from dit_jax.errors import NoAnswer, UserError
 
 LEAST = 1e-3
 """The last call's time of grids by noise, on processes whose noise falls to 0."""
@@ -82,6 +82,8 @@ CountDown = Callable[[int, int], Row]
 
 def karras(largest: float, smallest: float, count: int, rho: float = 7.0) -> Row:
     """Evenly spaced in the rho-th root. Karras et al. 2022, arXiv:2206.00364, eq. 5."""
+    if rho <= 0:
+        raise UserError(f"rho of the grid karras is {rho}; choose one above 0")
     ends = largest ** (1 / rho), smallest ** (1 / rho)
     return np.linspace(*ends, count) ** rho
 
@@ -95,6 +97,8 @@ def beta(
     largest: float, smallest: float, count: int, a: float = 0.6, b: float = 0.6
 ) -> Row:
     """Quantiles of a beta law, dense at both ends; Lee et al., arXiv:2407.12173."""
+    if a <= 0 or b <= 0:
+        raise UserError(f"a and b of the grid beta are {a} and {b}; choose above 0")
     shares = beta_quantiles(np.linspace(1, 0, count), a, b)
     return smallest + shares * (largest - smallest)
 
@@ -118,7 +122,7 @@ def by_noise(
     low = t_min or (0.0 if isinstance(process, Discrete) else LEAST)
     largest, smallest = of_process(process, np.array([t_max, low])).noise_to_signal
     if not np.isfinite(largest):
-        raise UserError(
+        raise NoAnswer(
             f"at t = {t_max} nothing is left of the data, where sigma / alpha is "
             "infinite; start lower (t_max), or choose the uniform grid"
         )

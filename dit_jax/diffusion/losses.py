@@ -19,7 +19,7 @@ from dit_jax.diffusion.streams import (
 )
 from dit_jax.diffusion.variational import Chain, bound_terms
 from dit_jax.diffusion.weightings import WEIGHTS, Weight, none
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import NoAnswer, UserError, choose
 from dit_jax.types import Conditioning, DenoiseFn
 
 __all__ = [
@@ -175,6 +175,31 @@ def variational_loss(
         return Terms(mse, mse, None)
     vb = mean_bound(jax.lax.stop_gradient(out))
     return Terms(mse + vb_weight * vb, mse, vb)
+
+
+def require_finite(
+    process: Process,
+    prediction: str,
+    loss_in: str,
+    weight: Weight,
+    ends: tuple[float, float],
+) -> None:
+    """UserError if the loss is not finite at an end of the times that are drawn."""
+    x0, eps, out = (jnp.float32(value) for value in (0.5, -0.3, 0.2))
+    for t in ends:
+        c = Coefficients.at(process, jnp.float32(t))
+        xt = c.alpha * x0 + c.sigma * eps
+        try:
+            errors = squared_errors(prediction, loss_in, weight, c, x0, eps, xt, out)
+            is_finite = bool(jnp.isfinite(errors))
+        except NoAnswer:
+            is_finite = False
+        if not is_finite:
+            raise UserError(
+                f"the error in {loss_in} of a prediction of {prediction}, so weighed, "
+                f"is not finite at t = {t:g}, which is trained on; set diffusion.loss "
+                "to the prediction, diffusion.weight to none, or choose another process"
+            )
 
 
 def require_weighable(bound: str, weight: Weight) -> None:

@@ -3,7 +3,7 @@
 Notation and identities: `dit_jax.diffusion.processes`. Everything is computed in
 float32. Where a conversion divides by 0 (eps from x0 at t = 0, x0 from eps where alpha
 is 0, velocity where sigma grows infinitely fast) no answer exists: concrete times raise
-ValueError, and traced times give inf or nan, so keep them inside (0, 1).
+NoAnswer, and traced times give inf or nan, so keep them inside (0, 1).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.streams import Streams, Times, over_streams
-from dit_jax.errors import choose
+from dit_jax.errors import NoAnswer, choose
 
 
 class Coefficients(NamedTuple):
@@ -62,9 +62,9 @@ class Prediction:
 
 
 def _divisor(value: Array, name: str) -> Array:
-    """`value`, or ValueError if it is known now to be 0 or infinite somewhere."""
+    """`value`, or NoAnswer if it is known now to be 0 or infinite somewhere."""
     if _is_concrete(value) and np.any(np.asarray(value) == 0):
-        raise ValueError(
+        raise NoAnswer(
             f"{name} is 0 at an end of the process, where this conversion is not "
             "defined; keep t (t_min, t_max) inside (0, 1) or choose another prediction"
         )
@@ -72,9 +72,9 @@ def _divisor(value: Array, name: str) -> Array:
 
 
 def _finite(value: Array, name: str) -> Array:
-    """`value`, or ValueError if it is known now to be infinite somewhere."""
+    """`value`, or NoAnswer if it is known now to be infinite somewhere."""
     if _is_concrete(value) and not np.all(np.isfinite(value)):
-        raise ValueError(
+        raise NoAnswer(
             f"{name} is infinite at an end of the process, where velocity is not "
             "defined; keep t (t_min, t_max) inside (0, 1) or choose another prediction"
         )

@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dit_jax.diffusion import betas
+from dit_jax.diffusion import betas, options
 from dit_jax.diffusion.streams import Streams, Times, over_streams
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import UserError
 
 
 class Process(abc.ABC):
@@ -165,13 +165,30 @@ class Discrete(Process):
         return table[low] + (step - low) * (table[low + 1] - table[low])
 
 
-PROCESSES: dict[str, Callable[[], Process]] = {
+def ddpm(
+    schedule: Callable[..., betas.Betas], num_steps: int, *ends: float
+) -> Discrete:
+    """Of betas that are spread over `num_steps` steps, from the first to the last."""
+    if num_steps < 2:
+        raise UserError(f"a ddpm process has {num_steps} steps; give it 2 or more")
+    if not all(0 < end < 1 for end in ends):
+        raise UserError(
+            f"betas run from {ends[0]} to {ends[1]}; choose above 0, below 1"
+        )
+    return Discrete.of_betas(schedule(num_steps, *ends))
+
+
+PROCESSES: dict[str, Callable[..., Process]] = {
     "rectified_flow": RectifiedFlow,
     "variance_preserving": VariancePreserving,
     "trigonometric": Trigonometric,
-    "ddpm_linear": lambda: Discrete.of_betas(betas.linear(1000)),
-    "ddpm_scaled_linear": lambda: Discrete.of_betas(betas.scaled_linear(1000)),
-    "ddpm_cosine": lambda: Discrete.of_betas(betas.cosine(1000)),
+    "ddpm_linear": lambda num_steps=1000, first=1e-4, last=0.02: ddpm(
+        betas.linear, num_steps, first, last
+    ),
+    "ddpm_scaled_linear": lambda num_steps=1000, first=0.00085, last=0.012: ddpm(
+        betas.scaled_linear, num_steps, first, last
+    ),
+    "ddpm_cosine": lambda num_steps=1000: ddpm(betas.cosine, num_steps),
 }
 
 
@@ -182,7 +199,7 @@ def build(
 
     zero_terminal_snr, snr_shift: see `betas`; the shift comes first, as in CogVideoX.
     """
-    process = choose(PROCESSES, name, "diffusion.process")()
+    process = options.read(PROCESSES, name, "diffusion.process")()
     if not zero_terminal_snr and snr_shift == 1.0:
         return process
     if not isinstance(process, Discrete):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from dit_jax import rng
 from dit_jax.errors import UserError
 
-LAST_TRAINED = 1 - 1e-3
+FIRST_TRAINED, LAST_TRAINED = 1e-3, 1 - 1e-3
 
 Time = TypeVar("Time", Array, np.ndarray)
 
@@ -117,7 +117,7 @@ class TrainingTimes:
     distribution: Distribution = Uniform()
     shift: float = 1.0
     stratified: bool = True
-    t_min: float = 1e-3
+    t_min: float = FIRST_TRAINED
     t_max: float = LAST_TRAINED
     num_steps: int | None = None
 
@@ -128,6 +128,11 @@ class TrainingTimes:
                 f"training times run from {self.t_min} to {self.t_max}; choose "
                 "0 < t_min < t_max < 1"
             )
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last time that may be drawn."""
+        return (self.t_min, self.t_max) if self.num_steps is None else (0.0, 1.0)
 
     def draw(
         self, key: Key[Array, ""], rows: Int[Array, " B"], batch_size: int

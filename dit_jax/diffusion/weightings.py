@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
-from dit_jax.errors import choose
+from dit_jax.errors import UserError, choose
 
 Weight = Callable[[str, Coefficients], Array]
 
@@ -41,6 +41,8 @@ def min_snr(space: str, c: Coefficients, gamma: float = 5.0) -> Array:
 
     Hang et al. 2023, arXiv:2303.09556, section 3.4.
     """
+    if gamma <= 0:
+        raise UserError(f"gamma of the weight min_snr is {gamma}; choose above 0")
     of_eps = jnp.minimum(1, gamma * jnp.square(c.sigma / c.alpha))
     return _moved("eps", space, of_eps, c)
 
@@ -52,6 +54,8 @@ def truncated_snr(space: str, c: Coefficients) -> Array:
 
 def p2(space: str, c: Coefficients, k: float = 1.0, gamma: float = 1.0) -> Array:
     """1 / (k + snr)^gamma in eps. Choi et al. 2022, arXiv:2204.00227, eq. 8."""
+    if k < 0 or gamma < 0:
+        raise UserError(f"k and gamma of p2 are {k} and {gamma}; choose 0 or more")
     snr = jnp.square(c.alpha / c.sigma)
     return _moved("eps", space, (k + snr) ** -gamma, c)
 

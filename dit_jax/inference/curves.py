@@ -37,6 +37,12 @@ class Curve:
     ratios: Float[np.ndarray, " S"]
     changes: Float[np.ndarray, "S 2"]
 
+    @classmethod
+    def flat(cls, num_calls: int) -> "Curve":
+        """Of a residual that hardly changes."""
+        changes = np.stack([np.linspace(0.1, 0.2, num_calls)] * 2, 1)
+        return cls(np.ones(num_calls), changes)
+
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
@@ -63,12 +69,19 @@ def mag(
     curve: Curve, threshold: float = 0.06, longest: int = 2, kept: float = 0.2
 ) -> Rule:
     """MagCache: see `caching.schedule`."""
+    if threshold < 0 or longest < 1 or not 0 <= kept <= 1:
+        raise UserError(
+            f"the threshold of mag is {threshold}, longest {longest}, kept {kept}; "
+            "choose 0 or more, 1 or more, and 0 to 1"
+        )
     return schedule(curve.ratios, threshold=threshold, longest=longest, kept=kept)
 
 
 def tea(curve: Curve, threshold: float = 0.15, degree: int = 1) -> Rule:
     """TeaCache: the change of the output is a polynomial of the input's, fitted to the
     curve."""
+    if threshold < 0:
+        raise UserError(f"the threshold of tea is {threshold}; choose 0 or more")
     if not 0 < degree < len(curve.changes) - 1:
         raise UserError(
             f"a polynomial of degree {degree} is fitted to {len(curve.changes) - 1} "
@@ -100,6 +113,7 @@ def rule_of(
     `conditioning` and written there. how: what `Draw` takes, without a rule.
     """
     make = options.read(RULES, name, "sample.cache")
+    make(Curve.flat(how["steps"]))  # what it cannot be is told before the work
     way = {"step": run.step, "weights": run.weights, "guidance": guidance, **how}
     entries = _stored(folder)
     found = next((entry for entry in entries if entry["way"] == way), None)
@@ -151,4 +165,5 @@ def _stored(folder: files.PathLike) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     record = files.read_json(file)
-    return record["curves"] if record.get("format_version") == FORMAT else []
+    is_known = isinstance(record, dict) and record.get("format_version") == FORMAT
+    return record.get("curves", []) if is_known else []

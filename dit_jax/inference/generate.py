@@ -11,30 +11,23 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, UInt8, UInt32
 
 from dit_jax import rng
-from dit_jax.diffusion import options
-from dit_jax.diffusion.grids import make_grid
 from dit_jax.diffusion.guidance import (
-    RESTRAINTS,
-    SCHEDULES,
     classifier_free,
     is_off,
     unconditional,
 )
 from dit_jax.diffusion.points import Grid, Points
-from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers import (
-    CLIPS,
     Steps,
     Way,
-    choose_sampler,
     make_estimate,
-    planned,
 )
 from dit_jax.diffusion.samplers.steps import Belief, Estimate
 from dit_jax.diffusion.streams import Streams
 from dit_jax.errors import UserError
 from dit_jax.inference import caching
 from dit_jax.inference.caching import Memory, Rule
+from dit_jax.inference.method import Method
 from dit_jax.inference.run_folder import Run
 from dit_jax.parallel import sharding
 from dit_jax.text import Text
@@ -51,12 +44,8 @@ class Draw:
     sampler's table are arguments. Guidance that is off is a program of its own, with
     half the work. Gives what `run.show` gives.
 
-    sampler, grid, steps: what `choose_sampler` and `make_grid` take, with `points`,
-    the rest of the grid; t_max: see `samplers.planned`. clip: a row of `CLIPS`.
-    guidance_schedule, guidance_restraint: rows of `SCHEDULES` and `RESTRAINTS` with
-    their options; guidance_channels: see `classifier_free`.
     rule: when the blocks are spared, see `caching`; `remembered` tells what came of it.
-    watch: hears how far sampling is.
+    watch: hears how far sampling is. how: what `Method.of` takes.
     """
 
     def __init__(
@@ -64,40 +53,21 @@ class Draw:
         run: Run,
         mesh: Mesh,
         *,
-        sampler: str,
-        grid: str,
-        steps: int,
-        t_max: float | None,
-        clip: str,
-        guidance_schedule: str,
-        guidance_restraint: str,
-        guidance_channels: int | None,
         rule: Rule | None = None,
         watch: Watch | None = None,
-        **points: Any,
+        **how: Any,
     ) -> None:
-        self.grid, self.way = planned(
-            choose_sampler(sampler, run.process),
-            run.prediction,
-            partial(_grid, grid, run.process, steps, points),
-            t_max,
-        )
-        if rule is not None and not isinstance(self.way, Steps):
+        self.method = Method.of(run.process, run.prediction, **how)
+        if rule is not None and not isinstance(self.method.way, Steps):
             raise UserError(
-                f"the sampler {sampler} chooses its own steps, so that none can be "
-                "spared; set sample.cache to none, or choose another sampler"
+                f"the sampler {how['sampler']} chooses its own steps, so that none can "
+                "be spared; set sample.cache to none, or choose another sampler"
             )
-        self.bound = options.read(CLIPS, clip, "sample.clip")()
-        self.schedule = options.read(
-            SCHEDULES, guidance_schedule, "sample.guidance_schedule"
-        )
         self.guide = partial(
             classifier_free,
             null_conditioning=unconditional(run.denoiser.num_classes),
-            channels=guidance_channels,
-            restraint=options.read(
-                RESTRAINTS, guidance_restraint, "sample.guidance_restraint"
-            )(),
+            channels=self.method.channels,
+            restraint=self.method.restraint,
         )
         self.run, self.placed = run, sharding.batch_sharding(mesh)
         self.rule, self.watch = rule, watch
@@ -115,16 +85,27 @@ class Draw:
     def remembered(
         self, seed: int, rows: ArrayLike, conditioning: Conditioning, guidance: float
     ) -> tuple[Array, Memory | None]:
-        """The same, and what the last call would hand on: None without a rule."""
-        return self.compiled(
+        """The same, and what the last call would hand on: None without a rule.
+
+        UserError where the latents are not finite.
+        """
+        scale = self.method.schedule(guidance, self.method.grid)
+        made, memory, is_finite = self.compiled(
             self.run.params,
-            self.way,
+            self.method.way,
             jnp.uint32(seed),
             rows,
             conditioning,
             jnp.float32(guidance),
-            is_guided=not is_off(self.schedule(guidance, self.grid)),
+            is_guided=not is_off(scale),
         )
+        if not bool(is_finite):
+            raise UserError(
+                "sampling led to latents that are not finite: the steps are too long "
+                "for this sampler, an adaptive one needs more max_steps or larger "
+                "tolerances, or the weights hold no finite numbers"
+            )
+        return made, memory
 
     def _draw(
         self,
@@ -136,7 +117,7 @@ class Draw:
         guidance: Float[Array, ""],
         *,
         is_guided: bool,
-    ) -> tuple[Array, Memory | None]:
+    ) -> tuple[Array, Memory | None, Array]:
         run, given = self.run, conditioning.frames
         frames, *rest = run.latent_shape
         shape = (frames - (0 if given is None else given.shape[1]), *rest)
@@ -149,14 +130,14 @@ class Draw:
         def estimate(**options: Any) -> Estimate:
             denoise_fn = run.denoiser.bind(params, **options)
             if is_guided:
-                scale = self.schedule(guidance, self.grid)
+                scale = self.method.schedule(guidance, self.method.grid)
                 denoise_fn = self.guide(denoise_fn, guidance=scale)
             estimate = make_estimate(
-                denoise_fn, run.prediction, conditioning, self.bound
+                denoise_fn, run.prediction, conditioning, self.method.bound
             )
             if self.watch is None:
                 return estimate
-            return watched(estimate, self.grid, self.watch)
+            return watched(estimate, self.method.grid, self.watch)
 
         start, fresh = noise("sample", 0), partial(noise, "sample/fresh")
         if self.rule is None:
@@ -167,13 +148,7 @@ class Draw:
             latents, memory = way.recollect(asked, start, fresh)
         if given is not None:
             latents = jnp.concatenate([given, latents], axis=1)
-        return run.show(latents), memory
-
-
-def _grid(
-    name: str, process: Process, steps: int, points: dict[str, float], t_max: float
-) -> Grid:
-    return make_grid(name, process, steps, t_max=t_max, **points)
+        return run.show(latents), memory, jnp.all(jnp.isfinite(latents))
 
 
 def watched(estimate: Estimate, grid: Grid, watch: Watch) -> Estimate:

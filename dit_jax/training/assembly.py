@@ -18,6 +18,7 @@ from dit_jax.diffusion import options
 from dit_jax.diffusion.losses import (
     BOUNDS,
     denoising_loss,
+    require_finite,
     require_weighable,
     variational_loss,
 )
@@ -29,7 +30,9 @@ from dit_jax.diffusion.variational import Chain
 from dit_jax.diffusion.weightings import WEIGHTS
 from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
+from dit_jax.inference.curves import RULES, Curve
 from dit_jax.inference.denoiser import Denoiser
+from dit_jax.inference.method import Method
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
@@ -150,6 +153,7 @@ def _abstract_batch(size: int, facts: LatentFacts, mesh: Mesh) -> Batch:
 
 def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
     train = config.train
+    _check_sampling(config)
     sharding.check_batch(mesh, "train.batch_size", train.batch_size)
     if train.microbatches < 1 or train.batch_size % train.microbatches:
         raise UserError(
@@ -200,6 +204,18 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
             "data.flip is on, but the codec does not commute with flips; prepare the "
             "dataset with codec.symmetric=True or set data.flip=False"
         )
+
+
+def _check_sampling(config: Config) -> None:
+    """Refuses before training what `sample` would refuse after it."""
+    how = config_lib.section(config, "sample")
+    cache = how.pop("cache")
+    for key in ("guidance", "batch_size"):
+        del how[key]
+    process = process_of(config.diffusion)
+    Method.of(process, config.diffusion.prediction, **how)
+    if cache != "none":
+        options.read(RULES, cache, "sample.cache")(Curve.flat(how["steps"]))
 
 
 def _check_text(model: Config, facts: LatentFacts) -> None:
@@ -253,16 +269,17 @@ def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Object
     diffusion = config.diffusion
     distribution = choose(DISTRIBUTIONS, diffusion.times, "diffusion.times")
     process = process_of(diffusion)
-    return Objective(
-        criterion=_criterion(config, process),
-        times=TrainingTimes(
-            distribution=distribution(
-                diffusion.times_mean, diffusion.times_std, diffusion.times_mode
-            ),
-            shift=diffusion.times_shift,
-            stratified=diffusion.times_stratified,
-            num_steps=process.num_steps if isinstance(process, Discrete) else None,
+    times = TrainingTimes(
+        distribution=distribution(
+            diffusion.times_mean, diffusion.times_std, diffusion.times_mode
         ),
+        shift=diffusion.times_shift,
+        stratified=diffusion.times_stratified,
+        num_steps=process.num_steps if isinstance(process, Discrete) else None,
+    )
+    return Objective(
+        criterion=_criterion(config, process, times),
+        times=times,
         hears=denoiser.hears,
         num_classes=facts.num_classes,
         label_dropout=config.train.label_dropout,
@@ -272,7 +289,9 @@ def _objective(config: Config, facts: LatentFacts, denoiser: Denoiser) -> Object
     )
 
 
-def _criterion(config: Config, process: Process) -> Callable[..., Any]:
+def _criterion(
+    config: Config, process: Process, times: TrainingTimes
+) -> Callable[..., Any]:
     """The loss of `diffusion.*`; what it cannot be is told before anything compiles."""
     diffusion = config.diffusion
     for key in ("prediction", "loss"):
@@ -283,6 +302,8 @@ def _criterion(config: Config, process: Process) -> Callable[..., Any]:
         "weight": options.read(WEIGHTS, diffusion.weight, "diffusion.weight"),
     }
     bound = choose(BOUNDS | {"none": None}, diffusion.bound, "diffusion.bound")
+    if bound is None or not bound.is_all:
+        require_finite(process, ends=times.ends, **told)
     if bound is None:
         return functools.partial(denoising_loss, process=process, **told)
     if not isinstance(process, Discrete):

@@ -23,7 +23,7 @@ OPTIONS = {
     "steps": 4,
     "shift": 1.0,
     "t_max": None,
-    "t_min": 0.0,
+    "t_min": None,
     "clip": "none",
     "guidance_schedule": "constant",
     "guidance_restraint": "none",

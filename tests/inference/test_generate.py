@@ -182,3 +182,8 @@ def test_every_x0_can_be_clipped(run):
     found = drawn(run, sampler="ancestral", clip="clipped:limit=1e-6")
     nothing = run.show(jax.numpy.zeros((1, *run.latent_shape)))
     assert np.abs(found - np.asarray(nothing).astype(int)).max() <= 1
+
+
+def test_latents_that_are_not_finite_are_no_videos(run):
+    with pytest.raises(UserError, match="latents that are not finite"):
+        drawn(run, sampler="dopri5:max_steps=1,rtol=1e-6,atol=1e-6")

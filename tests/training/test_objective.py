@@ -154,3 +154,25 @@ def test_a_weight_is_named_with_its_options(make_training):
     weighted = of(diffusion__loss="x0", diffusion__weight="min_snr:gamma=1e12")
     np.testing.assert_allclose(weighted, of(diffusion__loss="eps"), rtol=1e-4)
     assert np.all(np.abs(weighted - plain) > 0.1 * plain)
+
+
+def test_a_loss_that_is_infinite_at_a_time_that_is_drawn_is_refused(make_training):
+    zero = {"diffusion__process": "ddpm_linear", "diffusion__zero_terminal_snr": "True"}
+    eps = zero | {"diffusion__prediction": "eps"}
+    make_training({}, **(eps | {"diffusion__loss": "eps"}))
+    for values in (
+        eps | {"diffusion__loss": "x0"},
+        zero | {"diffusion__weight": "likelihood"},
+    ):
+        with pytest.raises(UserError, match="not finite at t = 1, which is trained on"):
+            make_training({}, **values)
+
+
+def test_what_sample_would_refuse_is_refused_before_training(make_training):
+    for values, message in (
+        ({"sample__sampler": "foo"}, "sample.sampler is 'foo'"),
+        ({"sample__cache": "mag:kept=7"}, "kept 7"),
+        ({"sample__guidance_schedule": "cosine:power=-1"}, "power of cosine guidance"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_training({}, **values)

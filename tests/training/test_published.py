@@ -8,8 +8,7 @@ import pytest
 from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit
 from dit_jax.data.sources.clips import ClipSettings
-from dit_jax.diffusion.grids import make_grid
-from dit_jax.diffusion.samplers import choose_sampler, planned
+from dit_jax.inference.method import Method
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from tests.training.conftest import ROOT
@@ -119,21 +118,11 @@ def test_prepare_accepts_the_settings_of_a_config(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_can_be_sampled_with_its_own_settings(name):
     config = load(f"{name}.py")
-    sample = config.sample
+    how = config_lib.section(config, "sample")
+    for key in ("guidance", "batch_size", "cache"):
+        del how[key]
     process = process_of(config.diffusion)
-
-    def grid_from(t_max):
-        return make_grid(
-            sample.grid,
-            process,
-            sample.steps,
-            shift=sample.shift,
-            t_max=t_max,
-            t_min=sample.t_min,
-        )
-
-    sampler = choose_sampler(sample.sampler, process)
-    _, way = planned(sampler, config.diffusion.prediction, grid_from, sample.t_max)
+    way = Method.of(process, config.diffusion.prediction, **how).way
     assert np.all(way.calls.t <= 1)
 
 

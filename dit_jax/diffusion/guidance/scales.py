@@ -60,12 +60,16 @@ def cosine(scale: Value, grid: Grid, power: float = 5.0) -> Scale:
 
     1 + scale (1 - cos(pi (i / N)^power)) / 2 at step i of N; arXiv:2408.06072 (code).
     """
+    if power <= 0:
+        raise UserError(f"the power of cosine guidance is {power}; choose above 0")
     share = np.arange(len(grid)) / len(grid)
     return over_steps(1 + scale * (1 - np.cos(math.pi * share**power)) / 2, grid)
 
 
 def oscillating(scale: Value, grid: Grid, start: int = 10) -> Scale:
     """From step `start` on, off at odd steps: Open-Sora 2, arXiv:2503.09642 (code)."""
+    if start < 0:
+        raise UserError(f"guidance oscillates from step {start}; choose 0 or more")
     if is_off(scale):
         return scale
     step = np.arange(len(grid))

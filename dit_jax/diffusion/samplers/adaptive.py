@@ -19,7 +19,7 @@ from dit_jax.diffusion.points import Grid, Points, Row, joined, of_process
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers.steps import Estimate, Noise
 from dit_jax.diffusion.streams import Streams
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import NoAnswer, UserError, choose
 
 SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "dopri5": diffrax.Dopri5,  # Dormand and Prince 1980
@@ -126,13 +126,13 @@ def _require_of(process: Process, ends: Points) -> None:
     wanted = of_process(process, np.asarray(ends.t))
     for ours, theirs in zip(_scalars(wanted), _scalars(ends), strict=True):
         if not np.all(np.isfinite([ours.alpha_rate, ours.sigma_rate])):
-            raise UserError(
+            raise NoAnswer(
                 f"at t = {ours.t:.4g} the process changes infinitely fast, where no "
                 "adaptive step can start or end; keep the grid away from it (t_max, "
                 "t_min)"
             )
         if not np.allclose(ours[1:3], theirs[1:3], rtol=1e-5, atol=1e-7):
-            raise UserError(
+            raise NoAnswer(
                 f"at t = {ours.t:.4g} the grid has alpha {theirs.alpha:.4g} and sigma "
                 f"{theirs.sigma:.4g}, and the process {ours.alpha:.4g} and "
                 f"{ours.sigma:.4g}; make the grid of this process, and end it at a "

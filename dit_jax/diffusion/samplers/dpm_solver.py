@@ -12,7 +12,7 @@ import numpy as np
 
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.samplers.steps import Column, Steps, is_of_x0, make_of
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import NoAnswer, UserError, choose
 
 
 class Weights(NamedTuple):
@@ -133,7 +133,7 @@ def _of_eps(grid: Grid, sde: bool, is_middle: bool) -> Weights:
     """arXiv:2206.00927, eq. 3.7 and appendix D; the SDE takes eps twice."""
     alpha, sigma = grid.ends.alpha, grid.ends.sigma
     if sde and sigma[-1] == 0:
-        raise UserError(
+        raise NoAnswer(
             "the SDE form of DPM-Solver in eps leaves noise on what should be clean "
             "data; end above 0 (sample.t_min), or choose the ++ form"
         )

@@ -29,6 +29,8 @@ def ddim(grid: Grid, eta: float | Column = 0.0) -> Steps:
     It may be one a step. With eta 0 a grid may also lead to more noise, which encodes
     data (section 4.3).
     """
+    if np.any(np.asarray(eta) < 0):
+        raise UserError(f"eta is {eta}; choose 0 to 1")
     fresh = np.zeros(len(grid))
     if np.any(eta):
         fresh = eta * np.sqrt(posteriors.posterior_variance(grid))

@@ -1,6 +1,8 @@
 """One way to sample: a denoiser, a sampler, a grid and noise."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -11,8 +13,8 @@ from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.predictions import PREDICTIONS, Coefficients
 from dit_jax.diffusion.samplers.steps import Belief, Estimate, Noise, Way
 from dit_jax.diffusion.streams import States, Streams, split_variance
-from dit_jax.diffusion.times import LAST_TRAINED
-from dit_jax.errors import choose
+from dit_jax.diffusion.times import FIRST_TRAINED, LAST_TRAINED
+from dit_jax.errors import NoAnswer, UserError, choose
 from dit_jax.types import Conditioning, DenoiseFn
 
 
@@ -27,15 +29,22 @@ class Bound:
     moves_eps: bool = True
 
 
-def clipped(limit: float = 1.0) -> Bound:
-    """x0 within [-limit, limit]."""
-    return Bound(lambda x0: jnp.clip(x0, -limit, limit))
+def clipped(limit: float = 1.0, moves_eps: bool = True) -> Bound:
+    """x0 within [-limit, limit]. moves_eps: see `Bound`."""
+    if limit <= 0:
+        raise UserError(f"x0 is clipped to {limit}; choose a limit above 0")
+    return Bound(lambda x0: jnp.clip(x0, -limit, limit), moves_eps)
 
 
-def thresholded(share: float = 0.995, largest: float = 1.0) -> Bound:
+def thresholded(share: float = 0.995, largest: float = math.inf) -> Bound:
     """x0 within the quantile `share` of |x0|, from 1 to `largest`, and then divided by
     it; row by row. Saharia et al. 2022, arXiv:2205.11487, section 2.3 ("dynamic").
     """
+    if not 0 < share <= 1 or largest < 1:
+        raise UserError(
+            f"x0 is thresholded at the share {share} and {largest} at most; choose a "
+            "share in (0, 1] and 1 or more"
+        )
 
     def apply(x0: Array) -> Array:
         sizes = jnp.abs(x0).reshape(len(x0), -1)
@@ -83,35 +92,34 @@ def sample(
 def planned(
     sampler: Callable[[Grid], Way],
     prediction: str,
-    grid_from: Callable[[float], Grid],
+    grid_between: Callable[[float, float], Grid],
     t_max: float | None,
+    t_min: float | None,
 ) -> tuple[Grid, Way]:
-    """The grid from `t_max` and the sampler's way along it, which can be walked.
+    """The grid from `t_max` to `t_min` and the sampler's way along it.
 
-    t_max: None is 1, or the last time of training where at 1 the grid, the sampler or
-    the prediction has nothing to go by, as eps where nothing is left of the data.
-    UserError where there is no way, before anything is compiled.
+    None is 1 and 0; or 0.999 and 0.001, if only there the grid, the sampler and the
+    prediction have something to go by: eps says nothing of x0 where nothing is left of
+    the data. UserError where there is no way, before anything is compiled.
     """
-
-    def attempt(t_max: float) -> tuple[Grid, Way]:
-        grid = grid_from(t_max)
-        way = sampler(grid)
-        require_sampleable(prediction, way)
-        return grid, way
-
-    if t_max is not None:
-        return attempt(t_max)
-    try:
-        return attempt(1.0)
-    except ValueError as at_noise:
+    firsts = (1.0, LAST_TRAINED) if t_max is None else (t_max,)
+    lasts = (0.0, FIRST_TRAINED) if t_min is None else (t_min,)
+    failed = None
+    for last, first in itertools.product(lasts, firsts):
         try:
-            return attempt(LAST_TRAINED)
-        except ValueError:
-            raise at_noise from None
+            grid = grid_between(first, last)
+            way = sampler(grid)
+            require_sampleable(prediction, way)
+        except NoAnswer as error:
+            failed = error
+        else:
+            return grid, way
+    assert failed is not None, "there is an end to try"
+    raise failed
 
 
 def require_sampleable(prediction: str, way: Way) -> None:
-    """ValueError if what a sampler asks for cannot be had at one of its calls."""
+    """NoAnswer if what a sampler asks for cannot be had at one of its calls."""
     row = choose(PREDICTIONS, prediction, "diffusion.prediction")
     with jax.ensure_compile_time_eval():
         points = Points(*(jnp.asarray(column, jnp.float32) for column in way.calls))

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from dit_jax.diffusion.points import Points
 from dit_jax.diffusion.posteriors import log_variance
 from dit_jax.diffusion.streams import States, Streams
-from dit_jax.errors import UserError, choose
+from dit_jax.errors import NoAnswer, UserError, choose
 
 
 class Belief(NamedTuple):
@@ -200,7 +200,7 @@ def make(
     is_finite = np.all(np.isfinite(np.column_stack(numbers)), axis=1)
     if not is_finite.all():
         row = int(np.argmin(is_finite))
-        raise UserError(
+        raise NoAnswer(
             f"the sampler has no step from t = {calls.t[row]:.4g}, number {row + 1} of "
             f"{len(is_finite)}, where alpha is {calls.alpha[row]:.3g} and sigma "
             f"{calls.sigma[row]:.3g}; start a little lower (t_max), or choose another "

@@ -14,7 +14,7 @@ import numpy as np
 from dit_jax.diffusion.points import Grid, Points
 from dit_jax.diffusion.samplers.steps import Column, Steps, followed, make
 from dit_jax.diffusion.samplers.two_calls import by_turns, middles
-from dit_jax.errors import choose
+from dit_jax.errors import UserError, choose
 
 Slope = tuple[Column, Column]
 """Of x0 and of eps in dx / dt."""
@@ -70,6 +70,8 @@ def sde_heun(
 
 
 def _diffusion(points: Points, name: str, norm: float) -> Column:
+    if norm < 0:
+        raise UserError(f"the norm of the diffusion is {norm}; choose 0 or more")
     return choose(DIFFUSIONS, name, "the diffusion")(points, norm)
 
 

@@ -35,8 +35,9 @@ def edm(grid: Grid) -> Steps:
     """Heun's method in sigma / alpha: Karras et al. 2022, arXiv:2206.00364, algorithm
     1, without churn. Starts where alpha is above 0.
     """
-    ratio = grid.ends.alpha / grid.calls.alpha
-    rise = grid.ends.sigma - ratio * grid.calls.sigma
+    with np.errstate(divide="ignore", invalid="ignore"):  # `make` names what is not
+        ratio = grid.ends.alpha / grid.calls.alpha
+        rise = grid.ends.sigma - ratio * grid.calls.sigma
     nothing = np.zeros(len(grid))
     return make(
         Points(*_but_last(by_turns(grid.calls, grid.ends))),

@@ -19,8 +19,8 @@ from dit_jax.diffusion.samplers import (
     sample,
 )
 from dit_jax.diffusion.samplers.one_step import ddpm
-from dit_jax.diffusion.times import LAST_TRAINED
-from dit_jax.errors import UserError
+from dit_jax.diffusion.times import FIRST_TRAINED, LAST_TRAINED
+from dit_jax.errors import NoAnswer, UserError
 from dit_jax.types import Conditioning
 from tests.diffusion.laws import GAUSSIAN, exact_denoiser, normal, walk
 
@@ -261,36 +261,60 @@ def test_an_option_is_the_same_as_its_argument():
     np.testing.assert_array_equal(found.of_noise, ddpm(grid, "fixed_large").of_noise)
 
 
-def start_of(name, prediction, process, grid="uniform", t_max=None, steps=8):
-    _, way = planned(
+def ends_of(name, prediction, process, grid="uniform", t_max=None, steps=8):
+    points, _ = planned(
         choose_sampler(name, process),
         prediction,
-        lambda t_max: make_grid(grid, process, steps, t_max=t_max),
+        lambda t_max, t_min: make_grid(grid, process, steps, t_max=t_max, t_min=t_min),
         t_max,
+        None,
     )
-    return way.calls.t[0]
+    return points.calls.t[0], points.ends.t[-1]
 
 
 @pytest.mark.parametrize(
-    ("name", "prediction", "grid", "start"),
+    ("name", "prediction", "grid", "first", "last"),
     [
-        ("euler", "x0", "uniform", 1.0),
-        ("euler", "eps", "uniform", LAST_TRAINED),  # eps says nothing of x0 at 1
-        ("euler", "v", "karras", LAST_TRAINED),  # sigma / alpha is infinite at 1
-        ("dpm_2m", "v", "uniform", LAST_TRAINED),  # so is log(alpha / sigma)
-        ("dopri5", "velocity", "uniform", 1.0),
+        ("euler", "x0", "uniform", 1.0, 0.0),
+        ("euler", "eps", "uniform", LAST_TRAINED, 0.0),  # says nothing of x0 at 1
+        ("euler", "v", "karras", LAST_TRAINED, 0.0),  # sigma / alpha is infinite at 1
+        ("dpm_2m", "v", "uniform", LAST_TRAINED, 0.0),  # so is log(alpha / sigma)
+        ("dopri5", "velocity", "uniform", 1.0, 0.0),
+        ("dopri5", "x0", "uniform", 1.0, FIRST_TRAINED),  # says nothing of eps at 0
+        ("sde_dpm_2m", "v", "uniform", LAST_TRAINED, FIRST_TRAINED),
     ],
 )
-def test_sampling_starts_from_noise_alone_or_close_to_it(name, prediction, grid, start):
-    assert start_of(name, prediction, FLOW, grid) == start
-    assert start_of(name, prediction, FLOW, grid, t_max=0.9) == pytest.approx(0.9)
-    if start < 1:
-        with pytest.raises(ValueError, match="t_max"):
-            start_of(name, prediction, FLOW, grid, t_max=1.0)
+def test_sampling_goes_from_noise_alone_to_clean_data_or_close_to_them(
+    name, prediction, grid, first, last
+):
+    assert ends_of(name, prediction, FLOW, grid) == pytest.approx((first, last))
+    started = ends_of(name, prediction, FLOW, grid, t_max=0.9)[0]
+    assert started == pytest.approx(0.9)
+    if first < 1:
+        with pytest.raises(NoAnswer, match="t_max"):
+            ends_of(name, prediction, FLOW, grid, t_max=1.0)
 
 
 def test_what_no_start_would_mend_is_said_of_the_whole_way():
     with pytest.raises(UserError, match="steps of a discrete process"):
-        start_of("euler", "x0", FLOW, "trailing")
+        ends_of("euler", "x0", FLOW, "trailing")
     with pytest.raises(UserError, match="even number of steps"):
-        start_of("midpoint", "x0", FLOW, steps=7)
+        ends_of("midpoint", "x0", FLOW, steps=7)
+    with pytest.raises(UserError, match="rho of the grid karras is -1"):
+        ends_of("euler", "x0", FLOW, "karras:rho=-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ddim:eta=-1", "eta is -1.0; choose 0 to 1"),
+        ("ddim:eta=nan", "eta of sample.sampler ddim is 'nan'; give a number"),
+        ("ddim:eta=0.1,eta=0.2", "eta of sample.sampler ddim is given twice"),
+        ("sde_euler:norm=-1", "norm of the diffusion is -1"),
+        ("dpm_2m:believes=x0", "an option of sample.sampler dpm_2m is 'believes'"),
+        ("dopri5:method=tsit5", "an option of sample.sampler dopri5 is 'method'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(name, message):
+    with pytest.raises(UserError, match=message):
+        ends_of(name, "x0", FLOW)
