@@ -180,7 +180,8 @@ def generate(
 
     They are in the order of `labels` and of the rows of `text`.
 
-    Video i draws its noise by i alone, so it does not depend on batch size or mesh.
+    Video i draws its noise by i alone, so it does not depend on batch size or mesh; but
+    a `caching.Threshold` decides for a batch as a whole.
     What the network has no part for is not told to it; without `text` a network that
     reads text sees none. frames: normalised clean latents that every clip begins with.
     how: the rest of what `Draw` takes.
