@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from dit_jax import files, program
-from dit_jax.errors import UserError
+from dit_jax.errors import DataError, UserError
 from dit_jax.evaluation.parity import golden, runners
 
 FLAGS = flags.FLAGS
@@ -54,12 +54,15 @@ def check(path: str, case: golden.Case) -> dict:
     except golden.Uncovered as missing:
         _say(f"{path}: {missing}")
         return {"code": UNCOVERED, "system": case.system, "differences": []}
-    except (UserError, TypeError, AttributeError) as refused:  # by what would run it
-        options = ", ".join(f"{key} = {value!r}" for key, value in case.config.items())
-        _say(f"{path}: not covered with the options {options} ({refused})")
-        return {"code": UNCOVERED, "system": case.system, "differences": []}
-    except ValueError as misfit:  # of the case and the system that it names
-        error = str(misfit)
+    except (ValueError, TypeError, AttributeError) as misfit:
+        # without parameters a case is its options, and what refuses them is ours
+        if not case.params and not isinstance(misfit, DataError):
+            options = ", ".join(f"{k} = {v!r}" for k, v in case.config.items())
+            _say(f"{path}: not covered with the options {options} ({misfit})")
+            return {"code": UNCOVERED, "system": case.system, "differences": []}
+        if not isinstance(misfit, ValueError):
+            raise
+        error = str(misfit)  # of the case and the system that it names
     for line in _lines(path, differences, unread, error):
         _say(line)
     passed = not error and not unread and all(d.passed for d in differences)

@@ -53,8 +53,13 @@ ORDERS = {
 }
 # Where a Gaussian is a lucky case: the leading error happens to vanish.
 LUCKY = {("midpoint", "trigonometric"), ("dpmpp_3m", "variance_preserving")}
+ALIKE = {"ddpm_scaled_linear", "ddpm_cosine"}  # tables as ddpm_linear is one
 every_process = pytest.mark.parametrize(
-    "process", [make() for make in PROCESSES.values()], ids=list(PROCESSES)
+    "process",
+    [
+        pytest.param(make(), id=name, marks=[pytest.mark.slow] * (name in ALIKE))
+        for name, make in PROCESSES.items()
+    ],
 )
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 # Renoised samples are for models that know where a path ends, which no mean is.
