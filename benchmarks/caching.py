@@ -16,6 +16,7 @@ import numpy as np
 
 from dit_jax import files
 from dit_jax.inference import curves, generate, run_folder
+from dit_jax.inference.method import arguments_of
 from dit_jax.parallel import mesh
 
 ROOT = Path(__file__).parents[1]
@@ -41,9 +42,7 @@ def main() -> None:
     devices = mesh.build(data=-1, fsdp=1, context=1, tensor=1)
     run = run_folder.load(str(workdir), devices)
     told = generate.told(run, np.arange(NUM) % len(run.classes))
-    options = dict(run.config.sample)
-    for key in ("cache", "batch_size"):
-        del options[key]
+    options = arguments_of(run.config.sample)
     rows = []
     for sampler in SAMPLERS:
         for rule in RULES:
@@ -55,6 +54,7 @@ def main() -> None:
                     folder,
                     told,
                     seed=0,
+                    guidance=run.config.sample.guidance,
                     num_clips=NUM,
                     **options | {"sampler": sampler},
                 )

@@ -46,11 +46,12 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """What a rule did on `num_clips` clips, and their PSNR against uncached ones."""
+    """What a rule did on `num_clips` clips, and their PSNR against uncached ones, None
+    where they are the same."""
 
     calls: int
     ran: int
-    psnr_db: float
+    psnr_db: float | None
     num_clips: int
 
     @property
@@ -59,9 +60,10 @@ class Saving:
         return 1 - self.ran / self.calls
 
     def __str__(self) -> str:
+        off = "equal to" if self.psnr_db is None else f"{self.psnr_db:.1f} dB against"
         return (
             f"{self.calls - self.ran} of {self.calls} forwards saved ({self.share:.0%})"
-            f", {self.psnr_db:.1f} dB against uncached ({self.num_clips} clips)"
+            f", {off} uncached ({self.num_clips} clips)"
         )
 
 
@@ -78,8 +80,8 @@ def mag(
 
 
 def tea(curve: Curve, threshold: float = 0.15, degree: int = 1) -> Rule:
-    """TeaCache: the change of the output is a polynomial of the input's, fitted to the
-    curve."""
+    """TeaCache: the change of the residual is a polynomial of the input's, fitted to
+    the curve."""
     if threshold < 0:
         raise UserError(f"the threshold of tea is {threshold}; choose 0 or more")
     if not 0 < degree < len(curve.changes) - 1:
@@ -149,9 +151,11 @@ def rule_of(
     return rule, saving
 
 
-def psnr_db(made: np.ndarray, wanted: np.ndarray) -> float:
+def psnr_db(made: np.ndarray, wanted: np.ndarray) -> float | None:
     """Of the mean squared error over all clips, of 8-bit pixels; for latents, which
-    have no largest value, of what `wanted` spans."""
+    have no largest value, of what `wanted` spans. None without an error."""
+    if np.array_equal(made, wanted):
+        return None
     if made.dtype == np.uint8:
         return pixels.psnr_db(float(pixels.squared_error(made, wanted).mean()))
     span = float(wanted.max() - wanted.min())

@@ -1,7 +1,8 @@
 """How to sample, by the names of `sample.*`: read and refused before any work."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from dit_jax.diffusion import options
 from dit_jax.diffusion.grids import make_grid
@@ -10,6 +11,14 @@ from dit_jax.diffusion.points import Grid
 from dit_jax.diffusion.processes import Process
 from dit_jax.diffusion.samplers import CLIPS, Bound, Way, choose_sampler, planned
 from dit_jax.errors import UserError
+
+BESIDE = ("guidance", "batch_size", "cache")
+"""Keys of `sample.*` that are no part of a method."""
+
+
+def arguments_of(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Method.of` takes of a `sample.*` section."""
+    return {key: value for key, value in sample.items() if key not in BESIDE}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ from dit_jax.errors import UserError, choose
 from dit_jax.inference import denoiser as denoiser_lib
 from dit_jax.inference.curves import RULES, Curve
 from dit_jax.inference.denoiser import Denoiser
-from dit_jax.inference.method import Method
+from dit_jax.inference.method import Method, arguments_of
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from dit_jax.models.choices import FRAMES
@@ -208,14 +208,12 @@ def _check(config: Config, facts: LatentFacts, mesh: Mesh) -> None:
 
 def _check_sampling(config: Config) -> None:
     """Refuses before training what `sample` would refuse after it."""
-    how = config_lib.section(config, "sample")
-    cache = how.pop("cache")
-    for key in ("guidance", "batch_size"):
-        del how[key]
+    sample = config_lib.section(config, "sample")
     process = process_of(config.diffusion)
-    Method.of(process, config.diffusion.prediction, **how)
-    if cache != "none":
-        options.read(RULES, cache, "sample.cache")(Curve.flat(how["steps"]))
+    Method.of(process, config.diffusion.prediction, **arguments_of(sample))
+    if sample["cache"] != "none":
+        rule = options.read(RULES, sample["cache"], "sample.cache")
+        rule(Curve.flat(sample["steps"]))
 
 
 def _check_text(model: Config, facts: LatentFacts) -> None:

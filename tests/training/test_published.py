@@ -8,7 +8,7 @@ import pytest
 from dit_jax import config as config_lib
 from dit_jax.codecs import pca_fit
 from dit_jax.data.sources.clips import ClipSettings
-from dit_jax.inference.method import Method
+from dit_jax.inference.method import Method, arguments_of
 from dit_jax.inference.run_folder import process_of
 from dit_jax.models import presets
 from tests.training.conftest import ROOT
@@ -118,9 +118,7 @@ def test_prepare_accepts_the_settings_of_a_config(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_can_be_sampled_with_its_own_settings(name):
     config = load(f"{name}.py")
-    how = config_lib.section(config, "sample")
-    for key in ("guidance", "batch_size", "cache"):
-        del how[key]
+    how = arguments_of(config_lib.section(config, "sample"))
     process = process_of(config.diffusion)
     way = Method.of(process, config.diffusion.prediction, **how).way
     assert np.all(way.calls.t <= 1)
