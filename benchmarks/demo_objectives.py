@@ -1,13 +1,13 @@
 """What the demo learns with another process and another prediction, at equal time.
 
-    .venv/bin/python benchmarks/objectives.py [--output runs/objectives]
+    .venv/bin/python benchmarks/demo_objectives.py [--output runs/objectives]
 
 Trains the demo's network on the demo's clips once for each of PROCESSES x PREDICTIONS,
 with nothing but `diffusion.*` changed, for STEPS steps each: the same network and
 batch, and so the same time. The error is taken in what is predicted, at times that are
 usual for the process. Samples NUM clips with the demo's own settings and measures
 their FVD from the demo's reference clips. Continues where it stopped; writes
-benchmarks/results/objectives.json.
+benchmarks/results/demo_objectives.json.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dit_jax.evaluation.features import Extractor
 from dit_jax.evaluation.fvd import fvd
 
 ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "objectives.json"
+RESULT = ROOT / "benchmarks" / "results" / "demo_objectives.json"
 CONFIG = "configs/demo.py"
 STEPS = 1200
 PREDICTIONS = ("eps", "x0", "v", "velocity")

@@ -1,10 +1,10 @@
 """What step caching saves and costs on the demo's model.
 
-    .venv/bin/python benchmarks/caching.py [--workdir runs/demo-proof/train]
+    .venv/bin/python benchmarks/demo_caching.py [--workdir runs/demo-proof/train]
 
 Of a demo that was trained (`benchmarks/demo.py`): samples NUM clips with its own
 settings, all calls run, and again under each of RULES; the forwards saved and the PSNR
-between the two, as `sample --cache` says them. Writes benchmarks/results/caching.json.
+between the two, as `sample --cache` says them. Writes benchmarks/results/demo_caching.json.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dit_jax.inference.method import arguments_of
 from dit_jax.parallel import mesh
 
 ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "caching.json"
+RESULT = ROOT / "benchmarks" / "results" / "demo_caching.json"
 NUM = 64
 RULES = (
     "mag",
