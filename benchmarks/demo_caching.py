@@ -4,7 +4,8 @@
 
 Of a demo that was trained (`benchmarks/demo.py`): samples NUM clips with its own
 settings, all calls run, and again under each of RULES; the forwards saved and the PSNR
-between the two, as `sample --cache` says them. Writes benchmarks/results/demo_caching.json.
+between the two, as `sample --cache` says them. Writes
+benchmarks/results/demo_caching.json.
 """
 
 import argparse
